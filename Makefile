@@ -1,0 +1,55 @@
+# Everything sets itself up on a machine with make, Python 3.11 or newer and a package index.
+# `make` alone lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= auto
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-sql test-pg15 check format bench docs lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY) ## make the virtual environment
+
+$(READY): pyproject.toml requirements-dev.lock
+	@sh tools/setup.sh $(VENV)
+	@touch $@
+
+demo: $(READY) ## run the seed's email campaign on an embedded PostgreSQL
+	@$(BIN)/pgflow demo
+
+test: $(READY) ## all tests, on an embedded PostgreSQL 18
+	$(PYTEST)
+
+test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15
+	sh tools/with-postgres.sh 15 $(PYTEST) tests/sql tests/schema
+
+check: $(READY) ## format, lint, types, layers, SQL
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/sqlfluff lint --disable-progress-bar --processes 0 src/pgflow/sql
+
+format: $(READY) ## put Python and SQL in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix --disable-progress-bar --processes 0 --quiet src/pgflow/sql
+
+bench: $(READY) ## tasks per second, latencies, memory
+	$(BIN)/python -m benchmarks
+
+docs: $(READY) ## check the links and run the snippets of README and docs
+	$(BIN)/pytest tests/examples
+
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --upgrade \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements-dev.lock
+
+clean: ## remove the environment, caches and the embedded server's data
+	rm -rf $(VENV) .pgflow .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,145 @@
+"""The measurements: each starts runs on workers of its own, waits, verifies, and returns figures."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from benchmarks.checks import check_attempts, check_chain, check_diamonds, check_fan
+from benchmarks.flows import CHAIN_LENGTH, chain, diamond, fan
+from benchmarks.stage import Gauges, Usage, observing, workers
+from pgflow.client import Client
+from pgflow.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PATIENCE = 120.0
+WARM_UP = 300
+"""Items of a first map, not measured: every session has then prepared its statements."""
+WARM_UP_RUNS = 40
+WARM_UP_CHAINS = 3
+STARTERS = 8
+"""Runs that are started at once."""
+POLL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class MapFigures:
+    """A map of no-op tasks between two single steps: the median of its repetitions."""
+
+    items: int
+    workers: int
+    usage: Usage
+    first_task: float
+    """Seconds from the end of the parent's handler to the begin of the first item's."""
+
+    @property
+    def rate(self) -> float:
+        """Return tasks a second, from the start of the run to its end."""
+        return self.items / self.usage.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """A distribution of delays, in seconds."""
+
+    count: int
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, delays: Sequence[float]) -> Delays:
+        """Summarise delays."""
+        cuts = statistics.quantiles(delays, n=20, method="inclusive")
+        return cls(len(delays), statistics.median(delays), cuts[18])
+
+
+@dataclass(frozen=True, slots=True)
+class DiamondFigures:
+    """Many runs of a diamond of four steps."""
+
+    runs: int
+    workers: int
+    usage: Usage
+
+    @property
+    def rate(self) -> float:
+        """Return runs a second, from the first start to the last end."""
+        return self.runs / self.usage.seconds
+
+
+async def measure_map(dsn: str, items: int, processes: int, repetitions: int) -> MapFigures:
+    """Run maps of one size on so many worker processes."""
+    figures = []
+    async with workers(dsn, "fan", processes) as pids, Database.connect(dsn) as database:
+        await _run_map(database, min(items, WARM_UP))
+        for _ in range(repetitions):
+            gauges = Gauges(dsn, pids)
+            first_task = await _run_map(database, items)
+            figures.append(MapFigures(items, processes, gauges.usage(), first_task))
+    return sorted(figures, key=lambda found: found.usage.seconds)[len(figures) // 2]
+
+
+async def _run_map(database: Database, items: int) -> float:
+    run = await Client(database).start(fan, items)
+    await run.wait(PATIENCE)
+    first_task = check_fan(await run.output(), items)
+    check_attempts(database.dsn, run.id, items + 2)
+    return first_task
+
+
+async def measure_diamonds(dsn: str, runs: int, processes: int) -> DiamondFigures:
+    """Start many small runs, a few at once, and wait for all."""
+    async with workers(dsn, "diamond", processes) as pids, Database.connect(dsn) as database:
+        client = Client(database)
+        for number in range(runs, runs + WARM_UP_RUNS):
+            await (await client.start(diamond, number)).wait(PATIENCE)
+        numbers = iter(range(runs))
+
+        async def start_some() -> None:
+            for number in numbers:
+                await client.start(diamond, number)
+
+        gauges = Gauges(dsn, pids)
+        await asyncio.gather(*(start_some() for _ in range(STARTERS)))
+        await _all_ended(dsn)
+        figures = DiamondFigures(runs, processes, gauges.usage())
+    check_diamonds(dsn, runs + WARM_UP_RUNS)
+    check_attempts(dsn, None, 4 * (runs + WARM_UP_RUNS))
+    return figures
+
+
+async def _all_ended(dsn: str) -> None:
+    with observing(dsn) as connection:
+        async with asyncio.timeout(PATIENCE):
+            query = "select 1 from pgflow.runs where status = 'started' limit 1"
+            while connection.execute(query).fetchall():  # noqa: ASYNC110 - the server has no events
+                await asyncio.sleep(POLL)
+
+
+async def measure_chain(dsn: str, runs: int) -> tuple[Delays, Delays]:
+    """Run a chain now and then on one idle worker.
+
+    Returns the delays from the end of a handler to the begin of the next, and from a start to the first handler.
+    """
+    transitions: list[float] = []
+    starts: list[float] = []
+    async with workers(dsn, "chain", 1), Database.connect(dsn) as database:
+        client = Client(database)
+        for number in range(runs + WARM_UP_CHAINS):
+            await asyncio.sleep(random.uniform(0.05, 0.15))
+            begin = time.monotonic_ns()
+            run = await client.start(chain)
+            await run.wait(PATIENCE)
+            links = check_chain(await run.output(), CHAIN_LENGTH)
+            check_attempts(dsn, run.id, CHAIN_LENGTH)
+            if number >= WARM_UP_CHAINS:
+                starts.append((links[0][0] - begin) / 1e9)
+                transitions += [(after[0] - before[1]) / 1e9 for before, after in pairwise(links)]
+    return Delays.of(transitions), Delays.of(starts)

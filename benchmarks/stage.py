@@ -1,0 +1,163 @@
+"""What is measured on: a private server, a new database for each figure, worker processes; and the gauges on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from pgflow.embedded import EmbeddedServer
+from pgflow.schema import install
+from pgflow.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+"""Durable like a production server; the rest are the embedded server's own settings."""
+SHOWN_SETTINGS = (*SETTINGS, "shared_buffers", "max_wal_size", "jit")
+OBSERVER = "pgflow bench"
+"""Application name of the connections that only look; their cost is nobody's."""
+
+
+class Server:
+    """A private server in a temporary directory, gone at the end."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="pgflow-bench-"))
+        self._server = EmbeddedServer.ensure(self._directory, settings=SETTINGS)
+        self._databases = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop("immediate")
+        self._server.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Lend the DSN of a new database with the schema."""
+        self._databases += 1
+        name = f"bench_{self._databases}"
+        dsn = make_conninfo(self._server.dsn, dbname=name)
+        with observing(self._server.dsn) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            install(dsn)
+            try:
+                yield dsn
+            finally:
+                drop = sql.SQL("drop database {} with (force)")
+                connection.execute(drop.format(sql.Identifier(name)))
+
+    def settings(self) -> dict[str, str]:
+        """Return the version and the settings that matter for the figures."""
+        with observing(self._server.dsn) as connection:
+            names = ("server_version", *SHOWN_SETTINGS)
+            query = "select name, current_setting(name) from unnest(%s::text[]) as name"
+            return dict(connection.execute(query, [list(names)]).fetchall())
+
+
+@contextmanager
+def observing(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Lend a connection whose cost is not counted."""
+    with psycopg.connect(make_conninfo(dsn, application_name=OBSERVER), autocommit=True) as found:
+        yield found
+
+
+@asynccontextmanager
+async def workers(dsn: str, flow: str, processes: int) -> AsyncIterator[list[int]]:
+    """Run worker processes of a flow of this package; yields their process ids."""
+    supervisor = Supervisor(
+        f"benchmarks.flows:{flow}", processes=processes, dsn=dsn, log_level="ERROR"
+    )
+    async with supervisor:
+        await supervisor.ready()
+        yield list(supervisor.pids.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was spent between two readings; 0 where the system does not tell."""
+
+    seconds: float
+    worker_cpu: float
+    server_cpu: float
+    """Seconds of CPU of the backends that serve clients."""
+    wal_bytes: int
+    transactions: int
+    """Transactions that wrote something."""
+    database_bytes: int
+    peak_rss: int
+    """Bytes, of the largest worker since its start."""
+
+
+class Gauges:
+    """Reads clocks and counters at its start, and again at each `usage`."""
+
+    def __init__(self, dsn: str, worker_pids: Sequence[int] = ()) -> None:
+        self._dsn = dsn
+        self._pids = worker_pids
+        self._before = self._read()
+
+    def usage(self) -> Usage:
+        """Return what was spent since the start."""
+        before, after = self._before, self._read()
+        return Usage(
+            seconds=after.seconds - before.seconds,
+            worker_cpu=after.worker_cpu - before.worker_cpu,
+            server_cpu=after.server_cpu - before.server_cpu,
+            wal_bytes=after.wal_bytes - before.wal_bytes,
+            transactions=after.transactions - before.transactions,
+            database_bytes=after.database_bytes - before.database_bytes,
+            peak_rss=after.peak_rss,
+        )
+
+    def _read(self) -> Usage:
+        now = time.monotonic()
+        with observing(self._dsn) as connection:
+            (wal, transactions, size, backends) = connection.execute(
+                """select pg_current_wal_insert_lsn() - '0/0'::pg_lsn,
+                     pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                     pg_database_size(current_database()),
+                     array(select pid from pg_stat_activity
+                       where datname = current_database() and backend_type = 'client backend'
+                         and application_name <> %s)""",
+                [OBSERVER],
+            ).fetchall()[0]
+        return Usage(
+            seconds=now,
+            worker_cpu=sum(map(_cpu_seconds, self._pids)),
+            server_cpu=sum(map(_cpu_seconds, backends)),
+            wal_bytes=int(wal),
+            transactions=transactions,
+            database_bytes=size,
+            peak_rss=max(map(_peak_rss, self._pids), default=0),
+        )
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return user and system time of a process, threads that have ended included."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_rss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM:")), 0)

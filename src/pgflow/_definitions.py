@@ -1,0 +1,92 @@
+"""The definitions' part of `Database`: storing flows, and what else concerns them as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgflow._reads import Reads
+from pgflow._starts import DEFINE
+from pgflow._tasks import text_array
+from pgflow.records import FlowRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import AsyncConnection
+
+
+class Definitions(Reads):
+    """Calls about flows and their steps."""
+
+    async def define_flow(
+        self, flow_slug: str, definition: str, *, connection: AsyncConnection[Any] | None = None
+    ) -> int:
+        """Store a definition (JSON text) and return its version; idempotent."""
+        rows = await self._fetch(DEFINE, flow_slug, definition, connection=connection)
+        return int(rows[0][0])
+
+    async def create_flow(  # noqa: PLR0917 - the SQL function's parameters
+        self,
+        flow_slug: str,
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,  # noqa: ASYNC109 - an option of flows and steps
+        max_delay: int | None = None,
+        jitter: float | None = None,
+    ) -> FlowRecord:
+        """Create a flow without steps; one that exists is returned unchanged."""
+        source = (
+            """from pgflow.create_flow(%s::text, %s::int, %s::int, %s::int, %s::int, %s::real)"""
+        )
+        options = (max_attempts, base_delay, timeout, max_delay, jitter)
+        return (await self._read(FlowRecord, source, flow_slug, *options))[0]
+
+    async def add_step(
+        self,
+        flow_slug: str,
+        step_slug: str,
+        deps_slugs: Sequence[str] = (),
+        *,
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,  # noqa: ASYNC109 - an option of flows and steps
+        start_delay: int | None = None,
+        step_type: str = "single",
+        required_input_pattern: str | None = None,
+        forbidden_input_pattern: str | None = None,
+        when_unmet: str = "skip",
+        when_exhausted: str = "fail",
+        max_delay: int | None = None,
+        jitter: float | None = None,
+        queue: str | None = None,
+        initial_tasks: int | None = None,
+        max_failed_tasks: int | None = None,
+        max_failed_percent: float | None = None,
+    ) -> None:
+        """Add a step (patterns as JSON text) to a flow; one that exists stays unchanged."""
+        statement = """select 1 from pgflow.add_step(%s::text, %s::text, %s::text[], %s::int, %s::int,
+          %s::int, %s::int, %s::text, %s::jsonb, %s::jsonb, %s::text, %s::text,
+          %s::int, %s::real, %s::text, %s::int, %s::int, %s::real)"""
+        await self._fetch(
+            statement, flow_slug, step_slug, text_array(deps_slugs), max_attempts, base_delay, timeout,
+            start_delay, step_type, required_input_pattern, forbidden_input_pattern, when_unmet,
+            when_exhausted, max_delay, jitter, queue, initial_tasks, max_failed_tasks, max_failed_percent,
+        )  # fmt: skip
+
+    async def delete_flow_and_data(
+        self, flow_slug: str, *, connection: AsyncConnection[Any] | None = None
+    ) -> None:
+        """Delete a flow with its runs and its queue, whatever state they are in."""
+        statement = "select pgflow.delete_flow_and_data(%s::text)"
+        await self._fetch(statement, flow_slug, connection=connection)
+
+    async def flow_queue_names(self, flow_slug: str) -> list[str]:
+        """Return the queues that a flow's tasks wait in."""
+        return [
+            row[0]
+            for row in await self._fetch("select pgflow.flow_queue_names(%s::text)", flow_slug)
+        ]
+
+    async def ensure_queue(self, queue_name: str) -> None:
+        """Create a queue unless it exists."""
+        await self._fetch("select pgflow.ensure_queue(%s::text)", queue_name)

@@ -1,0 +1,1 @@
+"""Parts of the authoring layer that `pgflow.flow` presents."""

@@ -1,0 +1,189 @@
+"""All that can be wrong with a flow, found in one pass without recursion."""
+
+from __future__ import annotations
+
+import heapq
+import inspect
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pgflow._flow.options import (
+    FLOW_CHECKS,
+    MAP_CHECKS,
+    STEP_CHECKS,
+    option_problems,
+    slug_problem,
+)
+from pgflow._flow.step import MapStep, Step
+from pgflow.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pgflow.flow import Flow
+
+_MOST_GUESSES = 1000
+_LONGEST_CYCLE = 12
+_NO_ARRAYS = {"str", "int", "float", "bool", "bytes", "dict", "None", "Decimal", "datetime", "date"}
+
+
+def check_flow(flow: Flow[Any], steps: list[Step[Any]]) -> tuple[list[str], list[Step[Any]]]:
+    """Return every problem, and the steps in topological order (definition order where free)."""
+    problems = [p for p in (slug_problem(flow.slug, "the name of a flow"),) if p]
+    problems += option_problems(flow.options, FLOW_CHECKS)
+    if not steps:
+        problems.append("it has no steps")
+    by_slug: dict[str, Step[Any]] = {}
+    for step in steps:
+        by_slug.setdefault(str(step.slug), step)
+    for slug, count in Counter(str(step.slug) for step in steps).items():
+        if count > 1:
+            problems.append(f"step '{slug}': defined {count} times")
+    for step in steps:
+        problems += [f"step '{step.slug}': {problem}" for problem in _step_problems(step, by_slug)]
+    problems += _queue_problems(steps)
+    ordered, cycles = _sort(by_slug)
+    return problems + cycles, ordered
+
+
+def _step_problems(step: Step[Any], by_slug: Mapping[str, Step[Any]]) -> Iterable[str]:
+    is_map = isinstance(step, MapStep)
+    if problem := slug_problem(step.slug, "the name of a step"):
+        yield problem
+    yield from option_problems(step.options, MAP_CHECKS if is_map else STEP_CHECKS)
+    yield from _dependency_problems(step, by_slug)
+    if is_map and len(step.dependencies) > 1:
+        names = ", ".join(step.dependency_slugs)
+        yield f"a map takes one array, or none; it was given {len(step.dependencies)}: {names}"
+    yield from _handler_problems(step)
+
+
+def _dependency_problems(step: Step[Any], by_slug: Mapping[str, Step[Any]]) -> Iterable[str]:
+    foreign = {
+        dependency.slug: dependency.flow.slug
+        for dependency in step.dependencies
+        if isinstance(dependency, Step) and dependency.flow is not step.flow
+    }
+    for slug, count in Counter(step.dependency_slugs).items():
+        if count > 1:
+            yield f"depends on '{slug}' {count} times"
+        if slug == step.slug:
+            yield "depends on itself"
+        elif slug in foreign:
+            yield (
+                f"depends on '{slug}' of another flow, '{foreign[slug]}';"
+                " an edge stays within one flow"
+            )
+        elif slug not in by_slug:
+            # Likeness is measured against every slug, so only in flows that a person wrote.
+            others = [name for name in by_slug if name != step.slug]
+            hint = did_you_mean(slug, others) if len(others) <= _MOST_GUESSES else ""
+            yield f"depends on '{slug}', which does not exist{hint}"
+    over = (
+        by_slug.get(step.dependency_slugs[0]) if step.takes_element and step.dependencies else None
+    )
+    if over is not None and not isinstance(over, MapStep) and (kind := _not_an_array(over)):
+        yield f"maps over '{over.slug}', which returns {kind}; it must return a list"
+
+
+def _not_an_array(step: Step[Any]) -> str | None:
+    """Name the return annotation if it can be told at a glance that it is no array."""
+    annotations: dict[str, object] = getattr(step.function, "__annotations__", {})
+    if "return" not in annotations:
+        return None
+    returned = annotations["return"]
+    text = returned if isinstance(returned, str) else getattr(returned, "__name__", str(returned))
+    return text if text.partition("[")[0] in _NO_ARRAYS else None
+
+
+def _handler_problems(step: Step[Any]) -> Iterable[str]:
+    function: object = step.function
+    if not callable(function):
+        yield f"its handler is not callable: {function!r}"
+        return
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        yield "its handler is a generator; return a list instead of using yield"
+    name = getattr(function, "__qualname__", "")
+    if step.isolation == "process" and "<" in name:
+        yield (
+            f"isolation='process' needs a handler that another process can import, and {name} is"
+            " local; define it at the top level of a module"
+        )
+    yield from _argument_problems(step)
+
+
+def _argument_problems(step: Step[Any]) -> Iterable[str]:
+    try:
+        signature = inspect.signature(step.function)
+    except (TypeError, ValueError):
+        return  # some builtins have no signature
+    expected = 1 if step.convention == "mapping" else max(1, len(step.dependencies))
+    try:
+        signature.bind(*range(expected))
+    except TypeError:
+        takes = f"its handler takes {signature}"
+        if step.convention == "mapping":
+            yield f"{takes}, but must take one mapping"
+        elif step.dependencies and step.takes_element:
+            yield f"{takes}, but must take one item of '{step.dependency_slugs[0]}'"
+        elif step.dependencies:
+            names = ", ".join(step.dependency_slugs)
+            noun = "argument" if expected == 1 else "arguments"
+            yield f"{takes}, but must take {expected} {noun}, the outputs of: {names}"
+        else:
+            what = "one item of the run's input" if step.takes_element else "the run's input"
+            yield f"{takes}, but must take one argument, {what}"
+
+
+def _queue_problems(steps: list[Step[Any]]) -> Iterable[str]:
+    seen: dict[str, str] = {}
+    for step in steps:
+        queue = step.queue
+        if isinstance(queue, str) and seen.setdefault(queue.lower(), queue) != queue:
+            yield (
+                f"step '{step.slug}': queue '{queue}' is the same as '{seen[queue.lower()]}' to"
+                " pgmq, for which letter case does not count; write both alike"
+            )
+
+
+def _sort(by_slug: Mapping[str, Step[Any]]) -> tuple[list[Step[Any]], list[str]]:
+    """Order the steps by dependency; what cannot be ordered is reported as cycles."""
+    names = list(by_slug)
+    index = {slug: position for position, slug in enumerate(names)}
+    parents = {
+        slug: [dep for dep in dict.fromkeys(step.dependency_slugs) if dep in index and dep != slug]
+        for slug, step in by_slug.items()
+    }
+    children: dict[str, list[str]] = {slug: [] for slug in names}
+    waiting: dict[str, int] = {}
+    for slug, deps in parents.items():
+        waiting[slug] = len(deps)
+        for dep in deps:
+            children[dep].append(slug)
+    ready = [index[slug] for slug in names if not waiting[slug]]
+    ordered: list[Step[Any]] = []
+    while ready:
+        slug = names[heapq.heappop(ready)]
+        ordered.append(by_slug[slug])
+        del waiting[slug]
+        for child in children[slug]:
+            waiting[child] -= 1
+            if not waiting[child]:
+                heapq.heappush(ready, index[child])
+    return ordered, list(_cycles(waiting, parents))
+
+
+def _cycles(unordered: Mapping[str, int], parents: Mapping[str, list[str]]) -> Iterable[str]:
+    """Walk from each unordered step to an unordered parent until the walk meets itself."""
+    walk_of: dict[str, str] = {}
+    for start in unordered:
+        walk: list[str] = []
+        slug = start
+        while slug not in walk_of:
+            walk_of[slug] = start
+            walk.append(slug)
+            slug = next(parent for parent in parents[slug] if parent in unordered)
+        if walk_of[slug] == start:
+            loop = [*walk[walk.index(slug) :], slug][::-1]
+            shown = loop if len(loop) <= _LONGEST_CYCLE else [*loop[:5], "...", *loop[-3:]]
+            yield f"step '{slug}': is in a cycle: {' -> '.join(shown)}"

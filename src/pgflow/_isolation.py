@@ -1,0 +1,201 @@
+"""Processes for handlers that must be killable: each serves one task at a time over a private socket.
+
+JSON in, JSON out, length-prefixed; never pickle. A process is kept for the next task, so what its
+modules loaded stays loaded; it is killed at a timeout and replaced after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    Message = Mapping[str, Any]
+    Answer = Callable[[Message], Awaitable[Message | None]]
+
+_HEADER = struct.Struct("!I")
+_BOOTSTRAP = """
+import json, sys
+descriptor, sys.path[:], file, module = json.loads(sys.argv[1])
+from pgflow._isolated_child import main
+main(descriptor, file, module)
+"""
+
+
+class ProcessCrashed(Exception):  # noqa: N818 - an outcome, named like errors.LeaseLost
+    """The process of an isolated handler ended before it answered."""
+
+
+def pack(message: Message) -> bytes:
+    """Return one frame."""
+    body = orjson.dumps(message)
+    return _HEADER.pack(len(body)) + body
+
+
+def read_frame(connection: socket.socket) -> dict[str, Any]:
+    """Read one frame, blocking; raise EOFError when the other side is gone."""
+    (size,) = _HEADER.unpack(_read_exactly(connection, _HEADER.size))
+    message: dict[str, Any] = orjson.loads(_read_exactly(connection, size))
+    return message
+
+
+def _read_exactly(connection: socket.socket, size: int) -> bytes:
+    chunks = bytearray()
+    while len(chunks) < size:
+        chunk = connection.recv(min(size - len(chunks), 1 << 20))
+        if not chunk:
+            raise EOFError
+        chunks += chunk
+    return bytes(chunks)
+
+
+async def read_message(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """Read one frame; raise EOFError when the other side is gone."""
+    (size,) = _HEADER.unpack(await reader.readexactly(_HEADER.size))
+    message: dict[str, Any] = orjson.loads(await reader.readexactly(size))
+    return message
+
+
+class IsolatedProcesses:
+    """At most `limit` processes, started when needed."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = asyncio.Semaphore(limit)
+        self._idle: list[_Process] = []
+        self._live: set[_Process] = set()
+
+    async def run(
+        self, request: Message, answer: Answer, started: Callable[[], None]
+    ) -> Mapping[str, Any]:
+        """Return the reply; raise ProcessCrashed; cancelling kills the process.
+
+        `answer` gets what the handler sends meanwhile, `started` is called when a process takes the task.
+        """
+        async with self._free:
+            process = await self._take()
+            try:
+                started()
+                reply = await process.ask(request, answer)
+            except BaseException:
+                await self._discard(process)
+                raise
+            self._idle.append(process)
+            return reply
+
+    async def close(self) -> None:
+        """Kill every process."""
+        for process in list(self._live):
+            await self._discard(process)
+        self._idle.clear()
+
+    async def _take(self) -> _Process:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            await self._discard(process)
+        process = await _Process.start()
+        self._live.add(process)
+        return process
+
+    async def _discard(self, process: _Process) -> None:
+        self._live.discard(process)
+        await asyncio.shield(process.kill())
+
+
+class _Process:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls) -> _Process:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _BOOTSTRAP,
+                orjson.dumps([theirs.fileno(), sys.path, *main_module()]).decode(),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None and not self._reader.at_eof()
+
+    async def ask(self, request: Message, answer: Answer) -> Mapping[str, Any]:
+        try:
+            self._writer.write(pack(request))
+            await self._writer.drain()
+            while True:
+                message = await self._read()
+                if "outcome" in message:
+                    return message
+                reply = await answer(message)
+                if reply is not None:
+                    self._writer.write(pack(reply))
+        except (EOFError, ConnectionError) as error:
+            # A grandchild may hold the socket open, and the process may outlive its socket: end both.
+            raise ProcessCrashed(await self._describe_end()) from error
+
+    async def kill(self) -> None:
+        self._writer.close()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    async def _read(self) -> dict[str, Any]:
+        frame = asyncio.ensure_future(read_message(self._reader))
+        end = asyncio.ensure_future(self._process.wait())
+        try:
+            await asyncio.wait({frame, end}, return_when=asyncio.FIRST_COMPLETED)
+            if frame.done():
+                return frame.result()
+            # What it wrote before it died still counts; what never comes must not be waited for.
+            return await asyncio.wait_for(frame, timeout=1)
+        except TimeoutError as error:
+            raise EOFError from error
+        finally:
+            frame.cancel()
+            end.cancel()
+
+    async def _describe_end(self) -> str:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), timeout=1)
+        code = self._process.returncode
+        if code is None:
+            return "the handler's process closed its connection"
+        if code < 0:
+            with suppress(ValueError):
+                return f"the handler's process was killed by {signal.Signals(-code).name}"
+        return f"the handler's process ended with exit code {code}"
+
+
+def main_module() -> tuple[str | None, str | None]:
+    """Return the file, or else the module's name, of what this process runs as `__main__`."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    file = getattr(main, "__file__", None)
+    if spec is not None:
+        return None, spec.name
+    return (os.path.abspath(file) if file else None), None  # noqa: PTH100 - no Path needed for one call

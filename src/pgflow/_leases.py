@@ -1,0 +1,206 @@
+"""The thread that keeps a worker's grants alive, out of reach of whatever its handlers do.
+
+It has its own event loop and its own connection: a handler that blocks the worker's loop, or exhausts
+its pool, costs no lease. It also sends heartbeats and progress, reads run inputs, and reports a blocked loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pgflow.database import Database, is_transient
+from pgflow.records import Outcome as Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, MutableMapping, Sequence
+    from uuid import UUID
+
+    from pgflow.handlers import Execution
+    from pgflow.records import RawJson
+
+T = TypeVar("T")
+
+HEARTBEAT = 5.0
+TICK = 0.5
+"""Seconds between two looks at what is due."""
+BLOCKED = 1.0
+"""Seconds without an answer of the worker's loop after which it is reported as blocked."""
+STOP_PATIENCE = 2.0
+RUN_INPUTS = 64
+"""Run inputs kept, the latest used."""
+
+_log = logging.getLogger("pgflow.worker")
+_OURS = str(Path(__file__).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEvents:
+    """What the thread tells the worker; each is called on the worker's loop."""
+
+    refused: Callable[[Sequence[Execution]], None]
+    deprecated: Callable[[], None]
+
+
+class LeaseKeeper:
+    """Keeps the leases of `held`, a collection that only the worker's loop changes."""
+
+    def __init__(
+        self,
+        dsn: str,
+        worker_id: UUID,
+        lease: int,
+        *,
+        held: Collection[Execution],
+        progress: MutableMapping[tuple[UUID, str, int, int], str],
+        events: LeaseEvents,
+    ) -> None:
+        self._dsn = dsn
+        self._worker_id = worker_id
+        self._lease = lease
+        self._held = held
+        self._progress = progress
+        self._events = events
+        self._worker_loop = asyncio.get_running_loop()
+        self._worker_thread = threading.get_ident()
+        self._answered_at = time.monotonic()
+        self._blocked = False
+        self._heartbeat_at = time.monotonic() + HEARTBEAT
+        self._inputs: OrderedDict[UUID, RawJson] = OrderedDict()
+        self._inputs_lock = threading.Lock()
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="pgflow-leases", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+        self._ready.wait()
+
+    async def stop(self) -> None:
+        """End the thread, whatever it is waiting for."""
+        assert self._loop is not None
+        assert self._serving is not None
+        with suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._serving.cancel)
+        await asyncio.to_thread(self._thread.join, STOP_PATIENCE)
+
+    def read_run_input(self, run_id: UUID) -> RawJson | None:
+        """Return a run's input, from memory if it was read before; callable from any other thread."""
+        with self._inputs_lock:
+            if run_id in self._inputs:
+                self._inputs.move_to_end(run_id)
+                return self._inputs[run_id]
+        raw = self._call(self._database.run_input(run_id))
+        if raw is not None:
+            with self._inputs_lock:
+                self._inputs[run_id] = raw
+                while len(self._inputs) > RUN_INPUTS:
+                    self._inputs.popitem(last=False)
+        return raw
+
+    def _call(self, call: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result(timeout=self._lease)
+
+    def _run(self) -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._serving = asyncio.current_task()
+        self._database = Database.connect(
+            self._dsn, min_size=1, max_size=1, application_name="pgflow leases", check_schema=False
+        )
+        self._ready.set()
+        try:
+            while True:
+                await self._look()
+                self._watch_worker()
+                await asyncio.sleep(min(TICK, self._lease / 6))
+        finally:
+            await self._database.close()
+
+    async def _look(self) -> None:
+        try:
+            await self._extend()
+            await self._send_progress()
+            if time.monotonic() >= self._heartbeat_at:
+                self._heartbeat_at = time.monotonic() + HEARTBEAT
+                await self._heartbeat()
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever goes wrong
+            if is_transient(error):
+                _log.warning("leases were not extended, will try again: %s", error)
+            else:
+                _log.exception("leases were not extended")
+
+    async def _extend(self) -> None:
+        now = time.monotonic()
+        due = [held for held in list(self._held) if held.leased_at + self._lease / 3 <= now]
+        if not due:
+            return
+        reports = await self._database.extend_leases(
+            [held.task.run_id for held in due],
+            [held.task.step_slug for held in due],
+            [held.task.task_index for held in due],
+            [held.task.attempt for held in due],
+            self._lease,
+        )
+        verdicts = {(r.run_id, r.step_slug, r.task_index): r.outcome for r in reports}
+        refused = []
+        for held in due:
+            task = held.task
+            verdict = verdicts.get((task.run_id, task.step_slug, task.task_index), Verdict.STALE)
+            if verdict in {Verdict.ACCEPTED, Verdict.ALREADY_ACCEPTED}:
+                held.leased_at = now
+            else:
+                refused.append(held)
+        if refused:
+            self._tell_worker(self._events.refused, refused)
+
+    async def _send_progress(self) -> None:
+        while self._progress:
+            key, text = self._progress.popitem()
+            await self._database.report_progress(*key, text)
+
+    async def _heartbeat(self) -> None:
+        if await self._database.worker_heartbeat(self._worker_id):
+            self._tell_worker(self._events.deprecated)
+
+    def _watch_worker(self) -> None:
+        silent = time.monotonic() - self._answered_at
+        if silent > BLOCKED and not self._blocked:
+            self._blocked = True
+            _log.warning(
+                "the event loop is blocked for %.1f s by %s; use a sync handler or isolation='process' for such work",
+                silent,
+                self._blocking_line(),
+            )
+        self._tell_worker(self._answer)
+
+    def _tell_worker(self, call: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # its loop has been closed, so nobody listens any more
+            self._worker_loop.call_soon_threadsafe(call, *arguments)
+
+    def _answer(self) -> None:
+        self._answered_at = time.monotonic()
+        self._blocked = False
+
+    def _blocking_line(self) -> str:
+        frame = sys._current_frames().get(self._worker_thread)  # noqa: SLF001 - the only way to see another thread's stack
+        stack = traceback.extract_stack(frame) if frame is not None else []
+        for entry in reversed(stack):
+            if "asyncio" not in entry.filename and not entry.filename.startswith(_OURS):
+                return f"{entry.name} ({entry.filename}:{entry.lineno})"
+        return "something that cannot be seen from Python"

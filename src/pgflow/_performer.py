@@ -1,0 +1,268 @@
+"""Runs granted tasks side by side: async handlers on the loop, sync ones on threads, isolated ones in processes.
+
+Deadlines are monotonic. An async handler is cancelled, a process killed; a thread cannot be stopped, so it is
+abandoned, and so is an async handler that swallows its cancellation. Each task ends exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import time
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from pgflow._context import TaskContext, log_fields
+from pgflow._isolated import perform_isolated
+from pgflow._isolation import IsolatedProcesses, ProcessCrashed
+from pgflow._outcomes import Completed, Released, Settled, crashed, failure, timed_out
+from pgflow._threads import HandlerThreads
+from pgflow._transactions import AsyncUnit, SyncUnit
+from pgflow.records import Outcome as Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pgflow._context import Services
+    from pgflow._handler import Handler
+    from pgflow._outcomes import Outcome
+    from pgflow.records import GrantedTask
+
+GRACE = 2.0
+"""Seconds that a cancelled handler has for its cleaning up before it is abandoned."""
+
+_log = logging.getLogger("pgflow.worker")
+
+
+class State(Enum):
+    """Where an execution is."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    SETTLING = auto()
+    """Its transaction commits: too late to stop it."""
+    ENDED = auto()
+
+
+class Stop(Enum):
+    """Why an execution must end before its handler has."""
+
+    TIMEOUT = auto()
+    FENCED = auto()
+    RELEASED = auto()
+
+
+class Execution:
+    """One granted task in the hands of this process."""
+
+    __slots__ = ("context", "deadline", "handler", "leased_at", "state", "stop", "task", "work")
+
+    def __init__(self, task: GrantedTask, handler: Handler | None, services: Services) -> None:
+        self.task = task
+        self.handler = handler
+        self.context = TaskContext(task, services, handler.kind if handler else "async")
+        self.state = State.WAITING
+        self.stop: Stop | None = None
+        self.work: asyncio.Task[None] | None = None
+        self.leased_at = self.deadline = time.monotonic()
+
+    def resolve(self, outcome: Outcome) -> Outcome:
+        """Return what counts, given why the execution was stopped, if it was."""
+        match self.stop:
+            case None:
+                return outcome
+            case Stop.TIMEOUT:
+                return timed_out(self.task)
+            case Stop.FENCED:
+                return Settled(Verdict.STALE)
+            case Stop.RELEASED:
+                return outcome if isinstance(outcome, Completed) else Released()
+
+    def settling(self, outcome: Outcome) -> Outcome:
+        """Return what to do with its transaction, and refuse to be stopped from now on."""
+        if self.state is State.ENDED:
+            return Released()
+        self.state = State.SETTLING
+        return outcome
+
+
+class Performer:
+    """Performs tasks; every method belongs to the event loop, and `ended` is called there, once a task."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        concurrency: int,
+        ended: Callable[[Execution, Outcome], None],
+    ) -> None:
+        self._services = services
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._threads = HandlerThreads(self._run_in_thread, self._collect, limit=concurrency)
+        self._processes = IsolatedProcesses(min(concurrency, max(2, os.cpu_count() or 2)))
+        self._open: dict[Execution, None] = {}
+        self._strays: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self.abandoned = 0
+        """Handlers given up so far: each may still hold a thread, or run on the loop."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(self, executions: Sequence[Execution]) -> None:
+        """Begin them all; each needs a handler."""
+        now = time.monotonic()
+        on_threads = []
+        for execution in executions:
+            handler = execution.handler
+            assert handler is not None
+            self._open[execution] = None
+            execution.deadline = now + execution.task.timeout
+            if handler.kind == "thread":
+                on_threads.append(execution)
+            elif handler.kind == "async":
+                execution.work = self._loop.create_task(self._perform(execution))
+            else:
+                execution.deadline = float("inf")
+                execution.work = self._loop.create_task(self._perform_isolated(execution))
+        if on_threads:
+            self._threads.submit(on_threads)
+        self._arm(min((execution.deadline for execution in executions), default=float("inf")))
+
+    def stop(self, executions: Iterable[Execution], reason: Stop) -> None:
+        """End executions early; those that have just ended are left alone."""
+        for execution in list(executions):
+            if execution.state in {State.SETTLING, State.ENDED} or execution not in self._open:
+                continue
+            if execution.stop is None:
+                execution.stop = reason
+                if execution.work is None:
+                    self._abandon_thread(execution)
+                else:
+                    execution.work.cancel()
+                    execution.deadline = time.monotonic() + GRACE
+                    self._arm(execution.deadline)
+
+    def withdraw(self) -> list[Execution]:
+        """Take back every execution whose handler has not been called; they end without `ended`."""
+        waiting = self._threads.withdraw()
+        waiting += [e for e in self._open if e.state is State.WAITING and e.work is not None]
+        for execution in waiting:
+            execution.state = State.ENDED
+            self._open.pop(execution, None)
+            if execution.work is not None:
+                execution.work.cancel()
+        return waiting
+
+    async def close(self) -> None:
+        """Stop everything that is left, without reports."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for execution in list(self._open):
+            execution.state = State.ENDED
+            if execution.work is not None:
+                execution.work.cancel()
+        self._open.clear()
+        self._threads.close()
+        await self._processes.close()
+
+    async def _perform(self, execution: Execution) -> None:
+        handler = execution.handler
+        assert handler is not None
+        if execution.state is State.ENDED:
+            return
+        execution.state = State.RUNNING
+        outcome = execution.resolve(await handler.attempt(execution.task, execution.context))
+        unit = execution.context.unit
+        if isinstance(unit, AsyncUnit):
+            outcome = await unit.settle(execution.task, execution.settling(outcome))
+        self._end(execution, outcome)
+
+    def _run_in_thread(self, execution: Execution) -> Outcome:
+        handler = execution.handler
+        assert handler is not None
+        execution.state = State.RUNNING
+        context = self._context.copy()
+        outcome = context.run(handler.attempt_sync, execution.task, execution.context)
+        unit = execution.context.unit
+        if isinstance(unit, SyncUnit):
+            outcome = unit.settle(execution.task, execution.settling(outcome))
+        return outcome
+
+    def _collect(self, ended: Sequence[tuple[Execution, Outcome]]) -> None:
+        for execution, outcome in ended:
+            self._end(execution, outcome)
+
+    async def _perform_isolated(self, execution: Execution) -> None:
+        handler = execution.handler
+        assert handler is not None
+        outcome: Outcome
+        try:
+            outcome = await perform_isolated(
+                self._processes, handler, execution.context, lambda: self._begin(execution)
+            )
+        except ProcessCrashed as error:
+            outcome = crashed(str(error))
+        except asyncio.CancelledError:
+            outcome = Released()
+        except Exception as error:  # noqa: BLE001 - becomes the outcome
+            outcome = failure(error)
+        self._end(execution, execution.resolve(outcome))
+
+    def _begin(self, execution: Execution) -> None:
+        execution.state = State.RUNNING
+        execution.deadline = time.monotonic() + execution.task.timeout
+        self._arm(execution.deadline)
+
+    def _end(self, execution: Execution, outcome: Outcome) -> None:
+        if execution.state is State.ENDED:
+            return
+        execution.state = State.ENDED
+        execution.work = None
+        self._open.pop(execution, None)
+        self._ended(execution, outcome)
+
+    def _arm(self, deadline: float) -> None:
+        if deadline == float("inf"):
+            return
+        # time.monotonic() is the loop's clock, too.
+        if self._sweep is None or deadline < self._sweep.when():
+            if self._sweep is not None:
+                self._sweep.cancel()
+            self._sweep = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._sweep = None
+        now = time.monotonic()
+        late = [execution for execution in self._open if execution.deadline <= now]
+        for execution in late:
+            if execution.state is State.SETTLING:
+                execution.deadline = float("inf")
+            elif execution.stop is None:
+                self.stop([execution], Stop.TIMEOUT)
+            else:
+                self._abandon(execution, "it swallowed its cancellation")
+        self._arm(min((execution.deadline for execution in self._open), default=float("inf")))
+
+    def _abandon_thread(self, execution: Execution) -> None:
+        if self._threads.abandon(execution):
+            self._abandon(execution, "a thread cannot be stopped; isolation='process' can")
+
+    def _abandon(self, execution: Execution, why: str) -> None:
+        if execution.state is State.RUNNING:
+            self.abandoned += 1
+            if execution.work is not None:
+                # The loop itself refers to its tasks only weakly.
+                self._strays.add(execution.work)
+                execution.work.add_done_callback(self._strays.discard)
+            _log.error(
+                "handler %s abandoned, it still runs: %s",
+                execution.context,
+                why,
+                extra=log_fields(execution.task),
+            )
+        self._end(execution, execution.resolve(Released()))

@@ -1,0 +1,77 @@
+"""The main program of a supervised worker: works as its supervisor configured it, and ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import select
+import socket
+import threading
+from typing import Any
+
+from pgflow._isolation import pack, read_frame
+from pgflow.embedded import resolve_dsn
+from pgflow.errors import PgflowError
+from pgflow.worker import Worker, load_flows
+
+SIGN_OF_LIFE = 1.0
+BAD_START = 2
+LAST_PATIENCE = 15.0
+"""Seconds beyond the drain timeout after which an orphan ends without ceremony."""
+
+
+def main(descriptor: int) -> int:
+    """Run one worker; return the exit code."""
+    os.set_inheritable(descriptor, False)
+    connection = socket.socket(fileno=descriptor)
+    config = read_frame(connection)
+    logging.basicConfig(
+        level=config["log_level"], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(_work(connection, config))
+    except PgflowError as error:
+        connection.sendall(pack({"error": str(error)}))
+        return BAD_START
+    return 0
+
+
+async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
+    flows = [flow for target in config["targets"] for flow in load_flows(target)]
+    worker = Worker(
+        await asyncio.to_thread(resolve_dsn, config["dsn"]),
+        flows,
+        queues=config["queues"],
+        concurrency=config["concurrency"],
+        lease=config["lease"],
+        drain_timeout=config["drain_timeout"],
+    )
+    arguments = (connection, worker, config["drain_timeout"])
+    threading.Thread(target=_attend, args=arguments, daemon=True, name="pgflow-parent").start()
+    announce = asyncio.create_task(_announce(connection, worker))
+    try:
+        await worker.run(signals=True)
+    finally:
+        announce.cancel()
+
+
+async def _announce(connection: socket.socket, worker: Worker) -> None:
+    await worker.started.wait()
+    connection.sendall(pack({"ready": str(worker.worker_id)}))
+
+
+def _attend(connection: socket.socket, worker: Worker, drain_timeout: float) -> None:
+    """Tell that the process lives; stop the worker when the supervisor is gone."""
+    while True:
+        readable, _, _ = select.select([connection], [], [], SIGN_OF_LIFE)
+        if readable:
+            break
+        try:
+            connection.sendall(pack({"alive": True}))
+        except OSError:
+            break
+    worker.stop()
+    # The drain has its time; then the end comes, whatever a handler does.
+    threading.Event().wait(drain_timeout + LAST_PATIENCE)
+    os._exit(1)

@@ -1,0 +1,196 @@
+"""FlowBuilder: flows as data, put together step by step, for agents and other processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import errors as server
+
+from pgflow.codec import Where, encode
+from pgflow.errors import DefinitionError, FlowNotFound, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pgflow.database import Database
+    from pgflow.records import FlowRecord, StepRecord
+
+__all__ = ["FlowBuilder", "StoredFlow"]
+
+_SLUG = "letters, digits and _, not starting with a digit, at most 128 characters, and not 'run'"
+_MODES = "must be fail, skip or skip-cascade"
+_PROBLEMS = {
+    "slug_is_valid": f"its slug must be {_SLUG}",
+    "steps_step_slug_check": f"the slug must be {_SLUG}",
+    "steps_step_type_check": "step_type must be single or map",
+    "deps_check": "it depends on itself",
+    "when_unmet_is_valid": f"when_unmet {_MODES}",
+    "when_exhausted_is_valid": f"when_exhausted {_MODES}",
+    "required_input_pattern_is_object": "if_ must be an object",
+    "forbidden_input_pattern_is_object": "if_not must be an object",
+    "opt_max_attempts_is_nonnegative": "max_attempts must not be negative",
+    "opt_base_delay_is_nonnegative": "base_delay must not be negative",
+    "opt_timeout_is_positive": "timeout must be positive",
+    "opt_start_delay_is_nonnegative": "start_delay must not be negative",
+    "opt_max_delay_is_nonnegative": "max_delay must not be negative",
+    "opt_jitter_is_fraction": "jitter must be between 0 and 1",
+    "opt_queue_is_valid": f"queue must be {_SLUG.replace('128', '47')}",
+    "opt_initial_tasks_is_positive": "initial_tasks must be positive",
+    "opt_max_failed_tasks_is_nonnegative": "max_failed_tasks must not be negative",
+    "opt_max_failed_percent_is_percent": "max_failed_percent must be between 0 and 100",
+}
+"""What a violated constraint of flows, steps or deps means to the caller."""
+
+_REFUSALS = (
+    psycopg.IntegrityError,
+    psycopg.DataError,
+    server.RaiseException,
+    server.DuplicateObject,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFlow:
+    """A flow as the database holds it."""
+
+    flow: FlowRecord
+    steps: tuple[StepRecord, ...]
+    """In the order in which they were added."""
+
+
+class FlowBuilder:
+    """Creates flows in the database; nothing but data, and no handlers.
+
+    >>> builder = FlowBuilder(db)
+    >>> await builder.create_flow("ai_analysis", timeout=120)
+    >>> await builder.add_step("ai_analysis", "fetch_data")
+    >>> await builder.add_step("ai_analysis", "analyze", ["fetch_data"], step_type="map", timeout=300)
+    >>> await builder.add_step("ai_analysis", "summarize", ["analyze"])
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_flow(
+        self,
+        slug: str,
+        *,
+        max_attempts: int = 3,
+        base_delay: int = 1,
+        timeout: int = 60,  # noqa: ASYNC109 - an option of the flow
+        max_delay: int | None = 3600,
+        jitter: float = 0.1,
+    ) -> FlowRecord:
+        """Create a flow without steps; one that exists is returned unchanged. Raises DefinitionError."""
+        options = (max_attempts, base_delay, timeout, max_delay, jitter)
+        try:
+            return await self._database.create_flow(slug, *options)
+        except _REFUSALS as error:
+            raise DefinitionError([_problem(error)], flow=slug) from error
+
+    async def add_step(
+        self,
+        flow: str,
+        step: str,
+        depends_on: Sequence[str] = (),
+        *,
+        step_type: str = "single",
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,  # noqa: ASYNC109 - an option of the step
+        start_delay: int | None = None,
+        max_delay: int | None = None,
+        jitter: float | None = None,
+        queue: str | None = None,
+        initial_tasks: int | None = None,
+        if_: Mapping[str, Any] | None = None,
+        if_not: Mapping[str, Any] | None = None,
+        when_unmet: str = "skip",
+        when_exhausted: str = "fail",
+        max_failed_tasks: int | None = None,
+        max_failed_percent: float | None = None,
+    ) -> None:
+        """Add a step after those that it depends on; options left out are the flow's.
+
+        A map has a task for each element of its dependency's output (of the run's input without
+        one), or `initial_tasks`. Adding a step again changes nothing. Raises DefinitionError,
+        FlowNotFound.
+        """
+        if isinstance(depends_on, str):
+            raise UsageError(f"depends_on is a list of slugs, such as [{depends_on!r}]")
+        repeated = sorted({slug for slug in depends_on if list(depends_on).count(slug) > 1})
+        if repeated:
+            problem = f"step '{step}': it depends twice on {', '.join(repeated)}"
+            raise DefinitionError([problem], flow=flow)
+        where = Where(flow=flow, step=step)
+        try:
+            await self._database.add_step(
+                flow,
+                step,
+                depends_on,
+                step_type=step_type,
+                max_attempts=max_attempts,
+                base_delay=base_delay,
+                timeout=timeout,
+                start_delay=start_delay,
+                required_input_pattern=None if if_ is None else encode(if_, where=where),
+                forbidden_input_pattern=None if if_not is None else encode(if_not, where=where),
+                when_unmet=when_unmet,
+                when_exhausted=when_exhausted,
+                max_delay=max_delay,
+                jitter=jitter,
+                queue=queue,
+                initial_tasks=initial_tasks,
+                max_failed_tasks=max_failed_tasks,
+                max_failed_percent=max_failed_percent,
+            )
+        except _REFUSALS as error:
+            constraint = error.diag.constraint_name
+            if constraint == "steps_flow_slug_fkey":
+                raise FlowNotFound(flow, await self._database.flow_slugs()) from error
+            problem = _problem(error)
+            if constraint == "deps_flow_slug_dep_slug_fkey":
+                problem = await self._missing(flow, depends_on)
+            raise DefinitionError([f"step '{step}': {problem}"], flow=flow) from error
+
+    async def list_flows(self) -> list[FlowRecord]:
+        """Return all flows."""
+        return await self._database.flows()
+
+    async def get_flow(self, slug: str) -> StoredFlow:
+        """Return a flow with its steps. Raises FlowNotFound."""
+        flow = await self._database.flow(slug)
+        if flow is None:
+            raise FlowNotFound(slug, await self._database.flow_slugs())
+        return StoredFlow(flow, tuple(await self._database.flow_steps(slug)))
+
+    async def delete_flow(self, slug: str, *, cancel: bool = False) -> None:
+        """Delete a flow with all its runs.
+
+        Refused with a UsageError while runs live, unless `cancel` ends them first. Raises
+        FlowNotFound.
+        """
+        await self.get_flow(slug)
+        while live := await self._database.delete_flow_unless_live(slug):
+            if not cancel:
+                noun = "run lives" if len(live) == 1 else "runs live"
+                raise UsageError(
+                    f"flow {slug} can't be deleted: {len(live)} {noun}, such as {live[0]}",
+                    hint="Cancel them first, or pass cancel=True.",
+                )
+            for run_id in live:
+                await self._database.cancel_run(run_id, "its flow is being deleted")
+
+    async def _missing(self, flow: str, depends_on: Sequence[str]) -> str:
+        known = [step.step_slug for step in await self._database.flow_steps(flow)]
+        missing = [
+            f"'{slug}'{did_you_mean(slug, known)}" for slug in depends_on if slug not in known
+        ]
+        return f"it depends on a step that does not exist: {'; '.join(missing)}"
+
+
+def _problem(error: psycopg.Error) -> str:
+    constraint = error.diag.constraint_name or ""
+    return _PROBLEMS.get(constraint, error.diag.message_primary or str(error).strip())

@@ -1,0 +1,199 @@
+"""Client: start runs, find them, wait for them, steer them, from any process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import orjson
+import psycopg
+
+from pgflow._result import Result
+from pgflow._run import Progress, Run, steered
+from pgflow.codec import Where, encode, encode_input
+from pgflow.database import define_flow_on, start_flow_on
+from pgflow.errors import FlowNotFound, RunNotFound, UsageError, did_you_mean
+from pgflow.flow import Flow
+from pgflow.records import RunStatus
+
+if TYPE_CHECKING:
+    from builtins import list as List  # noqa: N812 - Client.list hides the builtin in its class
+
+    from psycopg import AsyncConnection, Connection
+
+    from pgflow.database import Database
+    from pgflow.records import FailedTask, FlowRecord, RunRecord, RunSummary, WorkerRecord
+
+__all__ = ["Client", "Progress", "Result", "Run", "start_in"]
+
+InputT = TypeVar("InputT")
+
+
+class Client:
+    """Starts and steers runs in a database; any number may share one Database.
+
+    >>> async with Database.connect("postgresql://…") as db:
+    ...     run = await Client(db).start(campaign, Campaign(campaign_id=123), key="campaign-123")
+    ...     await run.wait(timeout=30)
+    """
+
+    _versions: ClassVar[WeakKeyDictionary[Database, dict[str, int]]] = WeakKeyDictionary()
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @overload
+    async def start(
+        self,
+        flow: Flow[InputT],
+        input: InputT,
+        *,
+        key: str | None = None,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Run: ...
+    @overload
+    async def start(
+        self,
+        flow: Flow[None] | str,
+        input: object = None,
+        *,
+        key: str | None = None,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Run: ...
+    async def start(
+        self,
+        flow: Flow[Any] | str,
+        input: object = None,  # noqa: A002 - the word for it everywhere
+        *,
+        key: str | None = None,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Run:
+        """Start a run of a flow, or return the run that the same `key` has started before.
+
+        A Flow is registered first, and the run is pinned to exactly this version of it; a slug
+        starts the version that the database holds. With `connection`, the run exists if and when
+        the caller's transaction commits. Raises EncodingError before anything is written.
+        """
+        if isinstance(connection, psycopg.Connection):
+            raise UsageError(
+                "Client.start needs an AsyncConnection",
+                hint="With a synchronous connection use: pgflow.client.start_in(connection, flow, input)",
+            )
+        slug, text = encode_start(flow, input)
+        for is_repeated in (False, True):
+            version = (
+                None if isinstance(flow, str) else await self._version(flow, afresh=is_repeated)
+            )
+            try:
+                run_id = await self.database.start_flow(
+                    slug, text, None, key, version, connection=connection
+                )
+                return Run(self.database, run_id, flow)
+            except FlowNotFound:
+                # Somebody has deleted the flow since this process has registered it.
+                if isinstance(flow, str) or connection is not None or is_repeated:
+                    raise
+        raise AssertionError
+
+    async def get(self, run_id: UUID | str, *, flow: Flow[Any] | None = None) -> Run:
+        """Return the handle of a run; `flow` lets its outputs be decoded. Raises RunNotFound."""
+        found = await self.database.run_summary(_uuid(run_id))
+        if found is None:
+            raise RunNotFound(run_id)
+        return Run(self.database, found.run_id, flow or found.flow_slug)
+
+    async def list(
+        self,
+        flow: Flow[Any] | str | None = None,
+        status: RunStatus | str | None = None,
+        limit: int = 50,
+    ) -> List[RunSummary]:
+        """Return the latest runs, newest first."""
+        if status is not None and status not in set(RunStatus):
+            guess = did_you_mean(status, list(RunStatus))
+            raise UsageError(
+                f"'{status}' is not a status of runs{guess}",
+                hint="One of: started, completed, failed, cancelled.",
+            )
+        slug = flow.slug if isinstance(flow, Flow) else flow
+        found = await self.database.runs(slug, status, limit)
+        if not found and slug is not None and await self.database.flow(slug) is None:
+            raise FlowNotFound(slug, await self.database.flow_slugs())
+        return found
+
+    async def cancel(self, run_id: UUID | str, reason: str | None = None) -> RunRecord:
+        """Cancel a run: what is queued never starts, what runs is not waited for."""
+        known = _uuid(run_id)
+        return await steered(self.database.cancel_run(known, reason), known)
+
+    async def retry(self, run_id: UUID | str, step: str | None = None) -> RunRecord:
+        """Work again on what failed in a run, without repeating what is done."""
+        known = _uuid(run_id)
+        return await steered(self.database.retry_run(known, step), known)
+
+    async def failed_tasks(self, run_id: UUID | str, *, limit: int = 1000) -> List[FailedTask]:
+        """Return the tasks of a run that failed for good, with their input and error."""
+        known = await self.get(run_id)
+        return await self.database.failed_tasks(known.id, limit=limit)
+
+    async def flows(self) -> List[FlowRecord]:
+        """Return all flows."""
+        return await self.database.flows()
+
+    async def workers(self) -> List[WorkerRecord]:
+        """Return the workers, the latest heartbeat first."""
+        return await self.database.workers()
+
+    async def _version(self, flow: Flow[Any], *, afresh: bool) -> int:
+        definition = _definition(flow)
+        known = self._versions.setdefault(self.database, {})
+        if afresh or definition not in known:
+            known[definition] = await self.database.define_flow(flow.slug, definition)
+        return known[definition]
+
+
+def start_in(
+    connection: Connection[Any],
+    flow: Flow[Any] | str,
+    input: object = None,  # noqa: A002 - the word for it everywhere
+    *,
+    key: str | None = None,
+) -> UUID:
+    """Start a run in the transaction of a synchronous connection and return its id.
+
+    The run exists if and when the caller commits.
+
+    >>> with psycopg.connect(dsn) as connection:
+    ...     connection.execute("insert into orders …")
+    ...     run_id = start_in(connection, fulfil, {"order": 7}, key="order-7")
+    """
+    if not isinstance(connection, psycopg.Connection):
+        raise UsageError(
+            "start_in needs a synchronous psycopg.Connection",
+            hint="Elsewhere use: await Client(db).start(flow, input, connection=connection)",
+        )
+    slug, text = encode_start(flow, input)
+    version = None if isinstance(flow, str) else define_flow_on(connection, slug, _definition(flow))
+    return start_flow_on(connection, slug, text, None, key, version)
+
+
+def encode_start(flow: Flow[Any] | str, value: object) -> tuple[str, str]:
+    """Return a flow's slug and a run's input as JSON text. Raises EncodingError."""
+    if isinstance(flow, Flow):
+        return flow.slug, encode_input(flow, value)
+    return flow, encode(value, where=Where(flow=flow))
+
+
+def _definition(flow: Flow[Any]) -> str:
+    return orjson.dumps(flow.definition()).decode()
+
+
+def _uuid(text: UUID | str) -> UUID:
+    if isinstance(text, UUID):
+        return text
+    try:
+        return UUID(text)
+    except ValueError as error:
+        hint = "An id looks like 0f8fad5b-d9cb-469f-a165-70867728950e; see: pgflow runs"
+        raise UsageError(f"'{text}' is not the id of a run", hint=hint) from error

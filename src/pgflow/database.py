@@ -1,0 +1,301 @@
+"""Every call into the database: one method per SQL function, of the same name; reads over the views.
+
+Each call is a transaction of its own unless `connection=` puts it into the caller's. Inputs and
+outputs travel as JSON text and come back as RawJson, never parsed on the way.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from pgflow._definitions import Definitions
+from pgflow._gate import (
+    expected_schema_version,
+    installed_version,
+    require_functions,
+    require_schema,
+)
+from pgflow._pool import (
+    GUEST_SETTINGS,
+    SESSION_SETTINGS,
+    Pool,
+    connect_sync,
+    fetch,
+    is_transient,
+)
+from pgflow._starts import (
+    REFUSED,
+    START,
+    define_flow_on,
+    only_id,
+    refused,
+    start_flow_on,
+)
+from pgflow._tasks import Tasks, complete_tasks_on, text_array
+from pgflow.records import RunRecord, TaskOutput
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Generator,
+        Sequence,
+    )
+    from typing import Self
+    from uuid import UUID
+
+    from psycopg import AsyncConnection, Connection
+
+    from pgflow._pool import Query, Rows
+
+__all__ = [
+    "EVENTS_CHANNEL",
+    "WAKE_CHANNEL",
+    "Database",
+    "complete_tasks_on",
+    "define_flow_on",
+    "expected_schema_version",
+    "is_transient",
+    "require_schema",
+    "start_flow_on",
+]
+
+EVENTS_CHANNEL = "pgflow_events"
+WAKE_CHANNEL = "pgflow_wake"
+
+
+class Database(Definitions, Tasks):
+    """A pgflow database; open it with `async with Database.connect(dsn) as db` or `await` it.
+
+    Safe for any number of concurrent tasks of one event loop. Raises ConnectionFailed,
+    PermissionDenied and SchemaMismatch; psycopg's own errors only for what it has no better word for.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        min_size: int,
+        max_size: int,
+        application_name: str,
+        prepared: bool,
+        check_schema: bool,
+    ) -> None:
+        self.dsn = dsn
+        self._check_schema = check_schema
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._pool = Pool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            settings=SESSION_SETTINGS,
+            application_name=application_name,
+            prepared=prepared,
+        )
+        # Handlers write through connections of their own, so they cannot starve claims and reports.
+        self._guests = Pool(
+            dsn,
+            min_size=0,
+            max_size=16,
+            settings={**SESSION_SETTINGS, **GUEST_SETTINGS},
+            application_name=f"{application_name} handler",
+            prepared=prepared,
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        dsn: str,
+        *,
+        min_size: int = 1,
+        max_size: int = 4,
+        application_name: str = "pgflow",
+        prepared: bool = True,
+        check_schema: bool = True,
+    ) -> Self:
+        """Prepare a connection; `await` it or enter it to check the server and its schema.
+
+        `prepared=False` suits poolers that cannot keep prepared statements.
+        """
+        return cls(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            application_name=application_name,
+            prepared=prepared,
+            check_schema=check_schema,
+        )
+
+    async def open(self) -> Self:
+        """Check that the server answers and that its schema is the one this code works with."""
+        connection = await self._pool.connect()
+        try:
+            if self._check_schema:
+                require_schema(await installed_version(connection))
+                await require_functions(connection)
+        finally:
+            await connection.close()
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Open it."""
+        return self.open().__await__()
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what depends on it (`on_close`), then all connections."""
+        while self._closers:
+            await self._closers.pop()()
+        await self._pool.close()
+        await self._guests.close()
+
+    def on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Have `closer` awaited when this is closed."""
+        self._closers.append(closer)
+
+    # Connections
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend an autocommit connection of the pool, to pass as `connection=` for many calls."""
+        async with self._pool.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection in a transaction: committed at the end, rolled back on any exception.
+
+        From a pool that the engine's own calls do not use.
+        """
+        async with self._guests.connection() as connection, connection.transaction():
+            yield connection
+
+    def connect_sync(self) -> Connection[Any]:
+        """Open a synchronous connection of the caller's own, `autocommit` off, with our settings."""
+        return connect_sync(self.dsn, {**SESSION_SETTINGS, **GUEST_SETTINGS})
+
+    async def connect_listener(self) -> AsyncConnection[Any]:
+        """Open a connection outside the pools, for LISTEN; the caller closes it."""
+        return await self._pool.connect()
+
+    def listen_statement(self, channel: str) -> bytes:
+        """Return the statement that subscribes a connection to a channel."""
+        return sql.SQL("listen {}").format(sql.Identifier(channel)).as_bytes()
+
+    def notify_statement(self, channel: str) -> bytes:
+        """Return the statement that notifies a channel."""
+        return sql.SQL("notify {}").format(sql.Identifier(channel)).as_bytes()
+
+    async def _fetch(
+        self,
+        statement: Query,
+        *parameters: object,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Rows:
+        if connection is None:
+            return await self._pool.fetch(statement, parameters)
+        return await fetch(connection, statement, parameters)
+
+    # Schema and definitions
+
+    async def schema_version(self) -> int | None:
+        """Return the version of the installed schema, or nothing where there is none."""
+        async with self.connection() as connection:
+            return await installed_version(connection)
+
+    async def delete_flow_unless_live(self, flow_slug: str) -> list[UUID]:
+        """Delete a flow with its runs if all of these have ended; else return those that have not."""
+        lock = (
+            "select 1 from pgflow.flows where flow_slug = %s for update"  # no run starts meanwhile
+        )
+        async with self._pool.connection() as connection, connection.transaction():
+            await fetch(connection, lock, (flow_slug,))
+            live = await self.live_runs(flow_slug, connection=connection)
+            if not live:
+                await self.delete_flow_and_data(flow_slug, connection=connection)
+            return live
+
+    # Runs
+
+    async def start_flow(
+        self,
+        flow_slug: str,
+        input: str,  # noqa: A002 - the SQL function's parameter
+        run_id: UUID | None = None,
+        idempotency_key: str | None = None,
+        version: int | None = None,
+        *,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> UUID:
+        """Start a run on `input` (JSON text) and return its id; the same key returns the same run."""
+        parameters = (flow_slug, input, run_id, idempotency_key, version)
+        try:
+            rows = await self._fetch(START, *parameters, connection=connection)
+        except REFUSED as error:
+            raise refused(error, flow_slug, await self.flow_slugs()) from error
+        return only_id(rows)
+
+    async def cancel_run(self, run_id: UUID, reason: str | None = None) -> RunRecord | None:
+        """Cancel a run; one that has ended stays as it is. Returns nothing for an unknown id."""
+        runs = await self._read(
+            RunRecord, "from pgflow.cancel_run(%s::uuid, %s::text)", run_id, reason
+        )
+        return runs[0] if runs else None
+
+    async def retry_run(self, run_id: UUID, step_slug: str | None = None) -> RunRecord | None:
+        """Work again on what failed in a run, or in one step of it."""
+        runs = await self._read(
+            RunRecord, "from pgflow.retry_run(%s::uuid, %s::text)", run_id, step_slug
+        )
+        return runs[0] if runs else None
+
+    async def step_output(
+        self, run_id: UUID, step_slug: str, after_index: int = -1, max_rows: int = 1000
+    ) -> list[TaskOutput]:
+        """Return one page of a step's task outputs, in the order of their index."""
+        statement = "select task_index, output from pgflow.step_output(%s::uuid, %s::text, %s::int, %s::int)"
+        return [
+            TaskOutput(*row)
+            for row in await self._fetch(statement, run_id, step_slug, after_index, max_rows)
+        ]
+
+    # Workers and upkeep
+
+    async def register_worker(  # noqa: PLR0917 - the SQL function's parameters
+        self,
+        worker_id: UUID,
+        queue_names: Sequence[str],
+        function_name: str,
+        hostname: str | None = None,
+        pid: int | None = None,
+        info: str | None = None,
+    ) -> None:
+        """Announce a worker (`info`: JSON text)."""
+        statement = "select pgflow.register_worker(%s::uuid, %s::text[], %s::text, %s::text, %s::int, %s::jsonb)"
+        await self._fetch(
+            statement, worker_id, text_array(queue_names), function_name, hostname, pid, info
+        )
+
+    async def worker_heartbeat(self, worker_id: UUID) -> bool:
+        """Tell that a worker lives; true when it is deprecated and should stop."""
+        rows = await self._fetch("select pgflow.worker_heartbeat(%s::uuid)", worker_id)
+        return bool(rows[0][0])
+
+    async def mark_worker_stopped(self, worker_id: UUID) -> None:
+        """Tell that a worker has ended."""
+        await self._fetch("select pgflow.mark_worker_stopped(%s::uuid)", worker_id)
+
+    async def resend_lost_messages(self) -> int:
+        """Send again the messages that unfinished tasks have lost; return their number."""
+        return int((await self._fetch("select pgflow.resend_lost_messages()"))[0][0])

@@ -1,0 +1,1 @@
+"""The seed's email campaign on real input: 1,000 subscribers, an SMTP server, two workers, one of them killed."""

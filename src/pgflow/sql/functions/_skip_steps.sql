@@ -1,0 +1,44 @@
+-- Mark some steps of a run as skipped and tell of each, in the order given; steps that are over already are left as
+-- they are. Counts nothing down. Called under the run's lock. Locks: the steps' rows.
+create or replace function pgflow._skip_steps(
+  p_run_id uuid, p_step_slugs text [], p_reason text, p_error_message text default null
+)
+returns text []
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_skipped pgflow.step_states[];
+  v_step record;
+begin
+  with skipped as (
+    update pgflow.step_states as state
+    set
+      status = 'skipped', skip_reason = p_reason, skipped_at = greatest(now(), state.created_at),
+      remaining_tasks = null, error_message = coalesce(p_error_message, state.error_message)
+    where
+      state.run_id = p_run_id
+      and state.step_slug = any(p_step_slugs)
+      and state.status in ('created', 'started')
+    returning state as step
+  )
+  select array_agg(skipped.step order by array_position(p_step_slugs, (skipped.step).step_slug)) into v_skipped
+  from skipped;
+  for v_step in select step.* from unnest(v_skipped) as step loop
+    perform pgflow._emit(
+      p_run_id, 'step:' || v_step.step_slug || ':skipped',
+      jsonb_build_object(
+        'event_type', 'step:skipped', 'run_id', p_run_id, 'flow_slug', v_step.flow_slug,
+        'step_slug', v_step.step_slug, 'status', 'skipped',
+        'skip_reason', p_reason, 'skipped_at', v_step.skipped_at
+      ) || case
+        when p_error_message is null then '{}' else jsonb_build_object('error_message', p_error_message)
+      end
+    );
+  end loop;
+  return array(select step.step_slug from unnest(v_skipped) as step);
+end
+$$;
+
+comment on function pgflow._skip_steps(uuid, text [], text, text) is
+'Skip steps with one reason and send their events; returns those that were not over yet.';

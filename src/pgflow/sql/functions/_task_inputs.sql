@@ -1,0 +1,41 @@
+-- List the tasks of a step that starts: one for a single step, so many for a map of fixed size, and for a map over an
+-- array each element with its index. The array is taken apart once, here; no task ever looks at it again.
+create or replace function pgflow._task_inputs(
+  p_run_id uuid, p_step_type text, p_deps text [], p_initial_tasks integer, p_fixed_size boolean
+)
+returns setof pgflow.task_input
+language plpgsql
+stable
+rows 100
+set search_path = ''
+as $$
+declare
+  v_parent pgflow.step_states;
+  v_array jsonb;
+begin
+  if p_step_type = 'single' or p_fixed_size then
+    return query select index, null::jsonb from generate_series(0, p_initial_tasks - 1) as index;
+    return;
+  end if;
+  if cardinality(p_deps) = 0 then
+    select run.input into v_array from pgflow.runs as run where run.run_id = p_run_id;
+  else
+    select state.* into v_parent from pgflow.step_states as state
+    where state.run_id = p_run_id and state.step_slug = p_deps[1];
+    if v_parent.step_type = 'map' and v_parent.output is null then
+      return query
+      select task.task_index, coalesce(task.output, 'null')
+      from pgflow.step_tasks as task
+      where task.run_id = p_run_id and task.step_slug = v_parent.step_slug;
+      return;
+    end if;
+    v_array := v_parent.output;
+  end if;
+  return query
+  select (element.position - 1)::int, element.value
+  from jsonb_array_elements(v_array) with ordinality as element (value, position);
+end
+$$;
+
+comment on function pgflow._task_inputs(uuid, text, text [], integer, boolean) is
+'The index and the input of every task that a starting step needs.';

@@ -1,0 +1,14 @@
+-- Create a pgmq queue unless it is there. pgmq serialises creations of one queue by an advisory lock.
+create or replace function pgflow.ensure_queue(queue_name text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if to_regclass(format('pgmq.%I', pgmq.format_table_name(ensure_queue.queue_name, 'q'))) is null then
+    perform pgmq.create(ensure_queue.queue_name);
+  end if;
+end
+$$;
+
+comment on function pgflow.ensure_queue(text) is 'Create a pgmq queue if it does not exist.';

@@ -1,0 +1,53 @@
+-- Requeue tasks of live runs that have been started for longer than their timeout and 30 seconds, at most three times
+-- each; for deployments whose workers do not recover leases by themselves. A task that stalls once more is marked for
+-- good, and its step fails or is skipped as if its attempts were used up. Tasks that another session holds are passed
+-- over. Returns the number requeued. Locks: free tasks, then messages; a run exclusively where a task stalled for good.
+create or replace function pgflow.requeue_stalled_tasks()
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_task record;
+  v_requeued int := 0;
+begin
+  for v_task in
+    select
+      run.run_id, state.step_slug, task.task_index, task.message_id, task.attempts_count, task.last_worker_id,
+      task.started_at, task.requeued_count, coalesce(state.queue_name, state.flow_slug) as queue_name
+    from pgflow.runs as run
+    inner join pgflow.flows as flow on run.flow_slug = flow.flow_slug
+    inner join pgflow.step_states as state on run.run_id = state.run_id
+    inner join pgflow.step_tasks as task on state.run_id = task.run_id and state.step_slug = task.step_slug
+    where
+      run.status = 'started'
+      and state.status = 'started'
+      and task.status = 'started'
+      and task.permanently_stalled_at is null
+      and task.started_at < now() - make_interval(secs => greatest(state.timeout, flow.opt_timeout) + 30)
+    order by run.run_id, state.step_slug, task.task_index
+    for update of task skip locked
+  loop
+    if v_task.requeued_count >= 3 then
+      perform pgflow._stall_for_good(v_task.run_id, v_task.step_slug, v_task.task_index);
+      continue;
+    end if;
+    update pgflow.step_tasks as task
+    set
+      status = 'queued', started_at = null, last_worker_id = null,
+      requeued_count = task.requeued_count + 1, last_requeued_at = now()
+    where
+      task.run_id = v_task.run_id and task.step_slug = v_task.step_slug and task.task_index = v_task.task_index;
+    insert into pgflow.attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, outcome, error)
+    values (
+      v_task.run_id, v_task.step_slug, v_task.task_index, v_task.attempts_count, v_task.last_worker_id,
+      v_task.started_at, 'requeued', 'Started for longer than its timeout.'
+    );
+    perform pgflow._put_back(array[v_task.queue_name], array[v_task.message_id], array[0]);
+    v_requeued := v_requeued + 1;
+  end loop;
+  return v_requeued;
+end
+$$;
+
+comment on function pgflow.requeue_stalled_tasks() is 'Requeue tasks that run for longer than their timeout; returns how many.';

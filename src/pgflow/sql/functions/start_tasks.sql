@@ -1,0 +1,49 @@
+-- Start the tasks of messages that a worker has read itself. Tasks that are not queued, or whose run or step is not
+-- live, are left out silently. Each message stays hidden until shortly after the step's timeout.
+-- Locks: the tasks' rows that are free, then the messages.
+create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint [], worker_id uuid)
+returns setof pgflow.step_task_record
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_queue text := pgflow._queue_name(start_tasks.flow_slug);
+  v_msg_ids bigint[];
+  v_messages jsonb[];
+  v_granted pgflow.granted_task[];
+begin
+  if coalesce(cardinality(start_tasks.msg_ids), 0) = 0 then
+    return;
+  end if;
+  execute format(
+    $sql$
+    select array_agg(message.msg_id), array_agg(message.message)
+    from (
+      select msg_id, message from pgmq.%I where msg_id = any($1)
+      union all
+      select msg_id, message from pgmq.%I where msg_id = any($1)
+    ) as message
+    where message.message ->> 'flow_slug' = $2
+    $sql$,
+    pgmq.format_table_name(v_queue, 'q'), pgmq.format_table_name(v_queue, 'a')
+  )
+  into v_msg_ids, v_messages
+  using start_tasks.msg_ids, start_tasks.flow_slug;
+
+  select array_agg(granted) into v_granted
+  from pgflow._grant_tasks(v_msg_ids, v_messages, start_tasks.worker_id, false) as granted;
+  perform pgflow.set_vt_batch(
+    v_queue,
+    array(select granted.msg_id from unnest(v_granted) as granted),
+    array(select granted.timeout + 2 from unnest(v_granted) as granted)
+  );
+  return query
+  select
+    granted.flow_slug, granted.run_id, granted.step_slug, granted.input, granted.msg_id, granted.task_index,
+    case when granted.step_type = 'single' then granted.flow_input end
+  from unnest(v_granted) as granted;
+end
+$$;
+
+comment on function pgflow.start_tasks(text, bigint [], uuid) is
+'Start the queued tasks of some read messages of a flow for a worker, and return them with their inputs.';

@@ -1,0 +1,21 @@
+-- One row a task that failed for good, with what it worked on.
+create or replace view pgflow.failed_tasks as
+select
+  task.run_id,
+  task.flow_slug,
+  task.step_slug,
+  task.task_index,
+  coalesce(
+    task.input,
+    case when state.deps = '{}' then run.input else pgflow._dependency_outputs(task.run_id, state.deps) end
+  ) as input,
+  task.error_message,
+  task.attempts_count,
+  task.failed_at,
+  task.last_worker_id
+from pgflow.step_tasks as task
+inner join pgflow.step_states as state on task.run_id = state.run_id and task.step_slug = state.step_slug
+inner join pgflow.runs as run on task.run_id = run.run_id
+where task.status = 'failed';
+
+comment on view pgflow.failed_tasks is 'Tasks that failed for good, with input and error.';

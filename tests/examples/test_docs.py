@@ -1,0 +1,204 @@
+"""README and docs: every snippet that is not marked otherwise runs as a reader would run it, and every table is true.
+
+A comment before a fence says more: `file: NAME` saves it, `not run: REASON` leaves it out, `rolled back` undoes an SQL
+snippet, `output` has the fence compared with what the snippet before it printed (`…` stands for anything).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from pgflow import errors
+from pgflow.cli.app import COMMANDS
+from pgflow.embedded import EmbeddedServer
+from tests.support.reference import functions_table, views_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+ALL_PAGES = [
+    *PAGES,
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+]
+FENCE = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+RUN = {"python", "bash", "sql"}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """One fence of a page."""
+
+    language: str
+    text: str
+    mark: str
+    line: int
+
+
+def snippets(page: Path) -> list[Snippet]:
+    """Return the fences of a page, in order."""
+    text = page.read_text()
+    return [
+        Snippet(found["language"], found["text"], found["mark"] or "", text[: found.start()].count("\n"))
+        for found in FENCE.finditer(text)
+    ]
+
+
+class Reader:
+    """Does what a page says, in a directory and a database of its own."""
+
+    def __init__(self, directory: Path, dsn: str, environment: dict[str, str]) -> None:
+        self.directory = directory
+        self.dsn = dsn
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "COLUMNS": "120", **environment}
+        self.printed = ""
+
+    def take(self, snippet: Snippet) -> None:
+        """Run, save or compare a snippet."""
+        match snippet.language, snippet.mark.partition(":"):
+            case _, ("not run", _, reason):
+                assert reason.strip()
+            case _, ("file", _, name):
+                (self.directory / name.strip()).write_text(snippet.text)
+            case _, ("output", _, _):
+                assert_printed(snippet.text, self.printed)
+            case "python", ("", _, _):
+                (self.directory / "snippet.py").write_text(snippet.text)
+                self.run([sys.executable, "snippet.py"])
+            case "bash", ("", _, _):
+                self.run(["bash", "-euo", "pipefail", "-c", snippet.text])
+            case "sql", (mark, _, _) if mark in {"", "rolled back"}:
+                self.query(snippet.text, keep=not mark)
+            case language, (mark, _, _):
+                assert language not in RUN, f"unknown mark: {mark}"
+                assert not mark, f"a mark before a fence that is never run: {mark}"
+
+    def run(self, command: list[str]) -> None:
+        """Run a command; it has to succeed without a traceback."""
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        self.printed = done.stdout
+
+    def query(self, text: str, *, keep: bool) -> None:
+        """Run SQL in one transaction."""
+        with psycopg.connect(self.dsn) as connection:
+            cursor = connection.execute(text.encode())
+            self.printed = ""
+            while True:
+                if cursor.description is not None:
+                    rows = cursor.fetchall()
+                    self.printed = "\n".join(" | ".join(map(str, row)) for row in rows)
+                if not cursor.nextset():
+                    break
+            if not keep:
+                connection.rollback()
+
+
+def assert_printed(expected: str, printed: str) -> None:
+    """Compare line by line; `…` stands for any text."""
+    patterns = [line.replace("[", "[[]").replace("…", "*") for line in expected.splitlines()]
+    lines = printed.splitlines()
+    assert len(lines) == len(patterns), printed
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert fnmatchcase(line.rstrip(), pattern.rstrip()), printed
+
+
+def read_through(page: Path, reader: Reader) -> None:
+    for snippet in snippets(page):
+        try:
+            reader.take(snippet)
+        except AssertionError as error:
+            raise AssertionError(f"{page.name}, line {snippet.line + 1}: {error}") from error
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Give a directory with a short path, for the sake of a server's socket in it."""
+    made = Path(tempfile.mkdtemp(prefix="pgflow-docs-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def test_the_readme_works_on_the_embedded_server(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGFLOW_DSN", raising=False)
+    with EmbeddedServer.ensure(directory / ".pgflow" / "postgres") as server:
+        read_through(README, Reader(directory, server.dsn, {}))
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_a_page_works(page: Path, directory: Path, database_url: str) -> None:
+    read_through(page, Reader(directory, database_url, {"PGFLOW_DSN": database_url}))
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+def test_links_and_paths_lead_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text())
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", text)
+    paths = re.findall(r"`((?:src|tests|docs|examples|tools)/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def table_of(page: Path, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading."""
+    section = page.read_text().partition(f"{heading}\n")[2]
+    table = re.search(r"^\|.*?(?:\n\n|\Z)", section, re.MULTILINE | re.DOTALL)
+    assert table, heading
+    rows = [line.strip("|").split("|") for line in table[0].strip().splitlines()]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_the_readme_lists_the_commands() -> None:
+    expected = [[f"`pgflow {name}`", line] for name, (_, line) in COMMANDS.items()]
+    assert table_of(README, "## Commands") == expected
+
+
+def kinds(kind: type[errors.PgflowError]) -> Iterator[type[errors.PgflowError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from kinds(child)
+
+
+def test_the_errors_are_all_explained() -> None:
+    own = {kind for kind in kinds(errors.PgflowError) if "default_code" in vars(kind)}
+    expected = {(kind.default_code, kind.__name__) for kind in own if kind.__module__ == "pgflow.errors"}
+    rows = table_of(ROOT / "docs" / "errors.md", "## Codes")
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    found = {(code.strip("`"), name.strip("`")) for code, name, *_ in rows}
+    assert found == expected | {("PGF000", "PgflowError")}
+
+
+def test_the_sql_reference_is_that_of_the_catalogue(connection: psycopg.Connection[Any]) -> None:
+    text = (ROOT / "docs" / "sql.md").read_text()
+    for name, table in (("functions", functions_table(connection)), ("views", views_table(connection))):
+        shown = text.partition(f"<!-- {name}: generated -->\n")[2].partition("\n<!-- end -->")[0]
+        assert shown == table, f"{name}: python -m tests.support.reference writes them anew"
