@@ -14,6 +14,8 @@ from benchmarks.report import as_json, as_markdown, show
 from benchmarks.suite import FULL, QUICK, run_suite
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+WIDTH = 120
+"""Columns that the tables need."""
 
 
 def main() -> None:
@@ -32,7 +34,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(as_json(results), indent=2))
     else:
-        show(results, Console())
+        console = Console()
+        show(results, Console(width=max(WIDTH, console.width)))
         print(f"{seconds:.0f} s")
     if options.write:
         command = "python -m benchmarks --write" + (" --quick" if options.quick else "")

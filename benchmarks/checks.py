@@ -45,13 +45,14 @@ def check_diamonds(dsn: str, runs: int) -> None:
         raise WrongResult(f"{runs} diamonds gave {len(found)} runs; wrong: {wrong[:3]}")
 
 
-def check_attempts(dsn: str, run_id: UUID | None, tasks: int) -> None:
-    """Demand so many tasks (of one run, or of all), each completed by its only grant, and empty queues."""
+def check_attempts(dsn: str, flow_slug: str, tasks: int, run_id: UUID | None = None) -> None:
+    """Demand so many tasks of a run, or of all, each completed by its only grant, and no messages left."""
     with observing(dsn) as connection:
         counts = connection.execute(
             """select count(*), count(*) filter (where status = 'completed'), coalesce(sum(attempts_count), 0)
-               from pgflow.step_tasks where run_id = %(run)s or %(run)s::uuid is null""",
-            {"run": run_id},
+               from pgflow.step_tasks
+               where flow_slug = %(flow)s and (run_id = %(run)s or %(run)s::uuid is null)""",
+            {"flow": flow_slug, "run": run_id},
         ).fetchall()[0]
         left = connection.execute("select sum(total) from pgflow.queue_summary").fetchall()[0][0]
     if tuple(map(int, counts)) != (tasks, tasks, tasks):

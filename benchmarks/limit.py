@@ -59,7 +59,7 @@ def _run_map(dsn: str, items: int) -> float:
             for thread in threads:
                 thread.join()
     check_fan(found[0][0], items)
-    check_attempts(dsn, run_id, items + 2)
+    check_attempts(dsn, fan.slug, items + 2, run_id)
     return seconds
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 WARM_UP = 300
 """Items of a first map, not measured: every session has then prepared its statements."""
-WARM_UP_RUNS = 40
-WARM_UP_CHAINS = 3
 STARTERS = 8
 """Runs that are started at once."""
 POLL = 0.02
@@ -90,15 +88,17 @@ async def _run_map(database: Database, items: int) -> float:
     run = await Client(database).start(fan, items)
     await run.wait(PATIENCE)
     first_task = check_fan(await run.output(), items)
-    check_attempts(database.dsn, run.id, items + 2)
+    check_attempts(database.dsn, fan.slug, items + 2, run.id)
     return first_task
 
 
-async def measure_diamonds(dsn: str, runs: int, processes: int) -> DiamondFigures:
-    """Start many small runs, a few at once, and wait for all."""
+async def measure_diamonds(
+    dsn: str, runs: int, processes: int, *, warm_up: int = 40
+) -> DiamondFigures:
+    """Start many small runs, a few at once, and wait for all; `warm_up` runs before are not measured."""
     async with workers(dsn, "diamond", processes) as pids, Database.connect(dsn) as database:
         client = Client(database)
-        for number in range(runs, runs + WARM_UP_RUNS):
+        for number in range(runs, runs + warm_up):
             await (await client.start(diamond, number)).wait(PATIENCE)
         numbers = iter(range(runs))
 
@@ -110,8 +110,8 @@ async def measure_diamonds(dsn: str, runs: int, processes: int) -> DiamondFigure
         await asyncio.gather(*(start_some() for _ in range(STARTERS)))
         await _all_ended(dsn)
         figures = DiamondFigures(runs, processes, gauges.usage())
-    check_diamonds(dsn, runs + WARM_UP_RUNS)
-    check_attempts(dsn, None, 4 * (runs + WARM_UP_RUNS))
+    check_diamonds(dsn, runs + warm_up)
+    check_attempts(dsn, diamond.slug, 4 * (runs + warm_up))
     return figures
 
 
@@ -123,7 +123,7 @@ async def _all_ended(dsn: str) -> None:
                 await asyncio.sleep(POLL)
 
 
-async def measure_chain(dsn: str, runs: int) -> tuple[Delays, Delays]:
+async def measure_chain(dsn: str, runs: int, *, warm_up: int = 3) -> tuple[Delays, Delays]:
     """Run a chain now and then on one idle worker.
 
     Returns the delays from the end of a handler to the begin of the next, and from a start to the first handler.
@@ -132,14 +132,14 @@ async def measure_chain(dsn: str, runs: int) -> tuple[Delays, Delays]:
     starts: list[float] = []
     async with workers(dsn, "chain", 1), Database.connect(dsn) as database:
         client = Client(database)
-        for number in range(runs + WARM_UP_CHAINS):
+        for number in range(runs + warm_up):
             await asyncio.sleep(random.uniform(0.05, 0.15))
             begin = time.monotonic_ns()
             run = await client.start(chain)
             await run.wait(PATIENCE)
             links = check_chain(await run.output(), CHAIN_LENGTH)
-            check_attempts(dsn, run.id, CHAIN_LENGTH)
-            if number >= WARM_UP_CHAINS:
+            check_attempts(dsn, chain.slug, CHAIN_LENGTH, run.id)
+            if number >= warm_up:
                 starts.append((links[0][0] - begin) / 1e9)
                 transitions += [(after[0] - before[1]) / 1e9 for before, after in pairwise(links)]
     return Delays.of(transitions), Delays.of(starts)

@@ -31,7 +31,7 @@ MAP_COLUMNS = (
 
 def show(results: Results, console: Console) -> None:
     """Print tables."""
-    table = Table(*MAP_COLUMNS, title="No-op map between two single steps", padding=(0, 0))
+    table = Table(*MAP_COLUMNS, title="No-op map between two single steps")
     for column in table.columns:
         column.justify = "right"
     for row in _map_rows(results):

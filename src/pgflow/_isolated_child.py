@@ -19,7 +19,7 @@ from uuid import UUID
 
 from pgflow._context import Services, TaskContext
 from pgflow._handler import Handler, is_coroutine_function
-from pgflow._isolation import pack, read_frame
+from pgflow._isolation import Border, pack, read_frame
 from pgflow._outcomes import Completed, Failed, failure
 from pgflow.errors import UsageError
 from pgflow.flow import Flow, Step
@@ -99,6 +99,7 @@ def main(descriptor: int, main_file: str | None, main_module: str | None) -> Non
     # Ctrl-C reaches the whole group; the worker decides what becomes of its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
+    Border.inside = True
     parent = _Parent(socket.socket(fileno=descriptor))
     logging.getLogger().addHandler(_ForwardedLogs(parent))
     logging.getLogger("pgflow.task").setLevel(logging.INFO)

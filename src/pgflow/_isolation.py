@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pgflow.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -30,6 +32,21 @@ descriptor, sys.path[:], file, module = json.loads(sys.argv[1])
 from pgflow._isolated_child import main
 main(descriptor, file, module)
 """
+
+
+class Border:
+    """Tells on which side of an isolated handler's border this process is."""
+
+    inside = False
+
+    @classmethod
+    def refuse_inside(cls, what: str) -> None:
+        """Raise UsageError in the process of an isolated handler, which imports the user's script anew."""
+        if cls.inside:
+            raise UsageError(
+                f"{what} was called while the process of an isolated handler imported the script",
+                hint="Put that call under `if __name__ == '__main__':`.",
+            )
 
 
 class ProcessCrashed(Exception):  # noqa: N818 - an outcome, named like errors.LeaseLost

@@ -67,16 +67,17 @@ class Outcome(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
+    """How an attempt ended; its details say why it failed (error, timeout, encoding, crash)."""
 
     COMPLETED = "completed"
-    ERROR = "error"
-    TIMEOUT = "timeout"
+    FAILED = "failed"
     LOST = "lost"
-    ENCODING = "encoding"
-    CRASH = "crash"
+    """Its lease expired: the worker died, hung, or lost its connection."""
     RELEASED = "released"
-    CANCELLED = "cancelled"
+    """Handed back by its worker; does not count against the limit."""
+    REQUEUED = "requeued"
+    """Taken back by requeue_stalled_tasks."""
+    RUNNING = "started"
 
 
 class RawJson(bytes):

@@ -11,6 +11,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from pgflow._isolation import Border
 from pgflow._repertoire import prepare
 from pgflow._result import Result
 from pgflow.client import Client, encode_start
@@ -70,6 +71,7 @@ def execute(
     >>> result = execute(campaign, Campaign(campaign_id=123))
     >>> result[track_results]
     """
+    Border.refuse_inside("execute()")
     _refuse_in_event_loop("execute", "execute_async(flow, input)")
     options: dict[str, Any] = {
         "dsn": dsn,
@@ -109,6 +111,7 @@ async def execute_async(
     concurrency: int = CONCURRENCY,
 ) -> Result:
     """Do as `execute` does, in a running event loop; a Database is used and stays open."""
+    Border.refuse_inside("execute_async()")
     async with _database(dsn) as database:
         return await _perform(
             database, flow, flow, input, key=key, limit=timeout, concurrency=concurrency
@@ -133,6 +136,7 @@ async def execute_dynamic(
 
     >>> await execute_dynamic("ai_analysis", {"dataset_id": "xyz"}, {"fetch_data": fetch, …}, db)
     """
+    Border.refuse_inside("execute_dynamic()")
     async with _database(db) as database:
         await _require_functions(database, slug, handlers)
         return await _perform(
@@ -151,6 +155,7 @@ def execute_dynamic_sync(
     concurrency: int = CONCURRENCY,
 ) -> Result:
     """Do as `execute_dynamic` does, in a plain script."""
+    Border.refuse_inside("execute_dynamic_sync()")
     _refuse_in_event_loop("execute_dynamic_sync", "execute_dynamic(slug, input, handlers, db)")
     options: dict[str, Any] = {"timeout": timeout, "key": key, "concurrency": concurrency}
     return asyncio.run(execute_dynamic(slug, input, handlers, dsn, **options))

@@ -212,8 +212,8 @@ class AttemptRecord(Row):
     step_slug: str
     task_index: int
     attempt: int
-    outcome: str | None
-    """One of AttemptOutcome, or none while the attempt runs."""
+    outcome: AttemptOutcome
+    """`RUNNING` while the attempt runs."""
     worker_id: UUID | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

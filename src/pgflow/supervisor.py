@@ -17,6 +17,7 @@ from uuid import UUID
 
 from pgflow._background import stopped_by_signals
 from pgflow._child import Child, ChildSilent
+from pgflow._isolation import Border
 from pgflow.embedded import resolve_dsn
 from pgflow.errors import PgflowError
 
@@ -99,6 +100,7 @@ class Supervisor:
 
     async def run_async(self, *, signals: bool = False) -> int:
         """Supervise until `stop`; return the exit code: 0, 1 after a kill, 2 when no worker could start."""
+        Border.refuse_inside("Supervisor.run()")
         if self._dsn is None:
             # Holds an embedded server while its users, the children, come and go.
             await asyncio.to_thread(resolve_dsn)

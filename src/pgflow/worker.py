@@ -17,6 +17,7 @@ import orjson
 
 from pgflow._background import end_of_run, keep_up, stopped_by_signals
 from pgflow._claims import Claims, Slots
+from pgflow._isolation import Border
 from pgflow._leases import LeaseEvents, LeaseKeeper
 from pgflow._repertoire import Flows, Repertoire, prepare
 from pgflow._reports import Reporter, Statistics
@@ -134,6 +135,7 @@ class Worker:
 
     @asynccontextmanager
     async def _session(self, *, signals: bool) -> AsyncIterator[None]:
+        Border.refuse_inside("Worker.run()")
         if self._loop is not None:
             raise UsageError("a worker runs once; make another one")
         self._loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -191,6 +192,52 @@ async def test_child_has_the_import_path_of_its_parent(module_without_a_name: st
 
     function = importlib.import_module(module_without_a_name).answer
     assert await perform(task_of("step", "null"), handler_of(function)) == Completed("42")
+
+
+SCRIPT = """
+import asyncio, sys
+from pgflow import Flow
+from pgflow.handlers import perform
+from pgflow.records import GrantedTask, RawJson
+from uuid import uuid4
+
+def answer(_):
+    return 42
+
+async def main():
+    step = Flow("isolated").step(name="step", isolation="process")(answer)
+    task = GrantedTask("isolated", uuid4(), "step", 0, 1, RawJson(b"{}"), RawJson(b"1"), 1,
+                       "isolated", "single", 1, 1, 20, False)
+    print(await perform(task, step))
+
+GUARD
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("form", ["guarded", "unguarded worker"])
+async def test_handlers_of_a_script_are_found_and_its_main_part_stays_quiet(
+    tmp_path: Any, form: str
+) -> None:
+    script = tmp_path / "script.py"
+    guard = "if __name__ == '__main__':"
+    if form == "unguarded worker":
+        # In the child this runs again; a Worker must refuse, or it would spawn children of its own.
+        guard = (
+            "from pgflow import Worker\n"
+            "if __name__ != '__main__':\n"
+            "    asyncio.run(Worker('host=/nowhere', []).run())\n"
+            "else:"
+        )
+    script.write_text(SCRIPT.replace("GUARD", guard))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), stdout=asyncio.subprocess.PIPE
+    )
+    output = (await process.communicate())[0].decode()
+    if form == "guarded":
+        assert output == "Completed(output='42')\n"
+    else:
+        assert "under `if __name__ == '__main__':`" in output
 
 
 async def test_processes_are_bounded_and_work_side_by_side(bench: Bench) -> None:

@@ -175,7 +175,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"queue": 5}, "queue 5 cannot be a queue name"),
     ({"if_": ["plan"]}, "if_ must be a JSON object"),
     ({"if_": {1: 2}}, "whose keys are strings"),
-    ({"if_": {"a": object()}}, "if_ must be a JSON object"),
+    ({"if_": {"a": {1, 2}}}, "if_ must be a JSON object"),
     ({"if_not": {"a": float("nan")}}, "if_not must be a JSON object"),
     ({"if_not": {"a": "\x00"}}, "NUL"),
     ({"when_unmet": "skp"}, "not 'skp' - did you mean 'skip'?"),

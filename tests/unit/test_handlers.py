@@ -18,8 +18,9 @@ import pytest
 
 from pgflow import Flow, NonRetryable, RetryAfter, current_task
 from pgflow.errors import UsageError
-from pgflow.handlers import Completed, Failed, Handler, Services, perform
+from pgflow.handlers import Completed, Execution, Failed, Handler, Performer, Services, perform
 from pgflow.records import GrantedTask, RawJson
+from tests.support.worker_processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,6 +295,27 @@ class TestTimeouts:
         assert failed.error == "TaskTimeout: no result within 1 s"
         assert 0.95 < time.monotonic() - begin < 1.9
         assert seen == ["cancelled"]
+
+    async def test_each_task_has_its_own_deadline(self) -> None:
+        async def handler(_: Any) -> None:
+            await asyncio.Event().wait()
+
+        flow: Flow[Any] = Flow("flow")
+        hung = Handler(flow.step(name="step")(handler))
+        services = Services()
+        begin = time.monotonic()
+        ended: list[tuple[int, float]] = []
+        performer = Performer(
+            services,
+            concurrency=3,
+            ended=lambda e, _: ended.append((e.task.timeout, time.monotonic() - begin)),
+        )
+        performer.start([Execution(granted(timeout=seconds), hung, services) for seconds in (2, 1)])
+        async with asyncio.timeout(10):
+            await eventually(lambda: len(ended) == 2)
+        await performer.close()
+        assert [timeout for timeout, _ in ended] == [1, 2]
+        assert all(timeout - 0.05 < after < timeout + 0.7 for timeout, after in ended)
 
     async def test_result_returned_after_the_timeout_does_not_count(self) -> None:
         async def handler(_: Any) -> str:

@@ -16,7 +16,7 @@ from pgflow.errors import UsageError, did_you_mean
 from pgflow.records import AttemptOutcome, AttemptRecord
 
 ATTEMPTS_READ = 10_000
-UNREMARKABLE = {None, "started", AttemptOutcome.COMPLETED}
+UNREMARKABLE = {AttemptOutcome.RUNNING, AttemptOutcome.COMPLETED}
 
 
 def show(

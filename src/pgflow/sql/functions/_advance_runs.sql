@@ -1,6 +1,6 @@
 -- Take some runs as far as they go without a worker: conditions and empty maps until neither changes anything, then
 -- start what is ready and complete what is done. Locks: under the runs' lock of the caller, or the caller's new rows.
-create or replace function pgflow._advance_runs(p_run_ids uuid [])
+create or replace function pgflow._advance_runs(p_run_ids uuid[])
 returns void
 language plpgsql
 set search_path = ''
@@ -24,4 +24,4 @@ begin
 end
 $$;
 
-comment on function pgflow._advance_runs(uuid []) is 'Resolve conditions, complete empty maps, start ready steps, complete runs.';
+comment on function pgflow._advance_runs(uuid[]) is 'Resolve conditions, complete empty maps, start ready steps, complete runs.';

@@ -1,6 +1,6 @@
 -- Archive the messages of a run's queued and started tasks: of some of its steps, or of all with null. Called under the
 -- run's exclusive lock, so only claims can hold one of the messages, and those wait for nothing. Locks: the messages.
-create or replace function pgflow._archive_messages(p_run_id uuid, p_step_slugs text [] default null)
+create or replace function pgflow._archive_messages(p_run_id uuid, p_step_slugs text[] default null)
 returns void
 language plpgsql
 set search_path = ''
@@ -27,5 +27,5 @@ begin
 end
 $$;
 
-comment on function pgflow._archive_messages(uuid, text []) is
+comment on function pgflow._archive_messages(uuid, text[]) is
 'Archive the messages of the unfinished tasks of a run, or of some of its steps.';

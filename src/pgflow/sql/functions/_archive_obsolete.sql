@@ -1,6 +1,6 @@
 -- Archive the messages of reported tasks whose step is over (of runs that have not failed: those have no live messages).
 -- Locks: the messages.
-create or replace function pgflow._archive_obsolete(p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [])
+create or replace function pgflow._archive_obsolete(p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[])
 returns void
 language plpgsql
 set search_path = ''
@@ -13,5 +13,5 @@ begin
 end
 $$;
 
-comment on function pgflow._archive_obsolete(uuid [], text [], integer []) is
+comment on function pgflow._archive_obsolete(uuid[], text[], integer[]) is
 'Archive the messages of tasks whose step is over.';

@@ -1,7 +1,7 @@
 -- Say whether a worker with these handlers can run a step: it names the step alone, or with the type and the
 -- dependencies that its code has. Null handlers run everything.
 create or replace function pgflow._can_run(
-  p_handlers text [], p_flow_slug text, p_step_slug text, p_step_type text, p_deps text []
+  p_handlers text[], p_flow_slug text, p_step_slug text, p_step_type text, p_deps text[]
 )
 returns boolean
 language plpgsql
@@ -15,4 +15,4 @@ begin
 end
 $$;
 
-comment on function pgflow._can_run(text [], text, text, text, text []) is 'True if handlers cover a step as it is in a run.';
+comment on function pgflow._can_run(text[], text, text, text, text[]) is 'True if handlers cover a step as it is in a run.';

@@ -32,11 +32,9 @@ begin
     ) as parent
     cross join lateral unnest(parent.children) as child (step_slug)
   )
-  select array_agg(state.step_slug order by state.step_index)
-  into v_downstream
+  select array_agg(downstream.step_slug) into v_downstream
   from downstream
-  inner join pgflow.step_states as state on state.run_id = v_run_id and downstream.step_slug = state.step_slug
-  where state.step_slug <> v_root;
+  where downstream.step_slug <> v_root;
 
   v_skipped := pgflow._skip_steps(v_run_id, array[v_root], _cascade_force_skip_steps.skip_reason)
     || pgflow._skip_steps(v_run_id, coalesce(v_downstream, '{}'), 'dependency_skipped');

@@ -1,6 +1,6 @@
 -- List the differences of two flow shapes, step by step, as sentences; none gives an empty array.
 create or replace function pgflow._compare_flow_shapes(p_local jsonb, p_db jsonb)
-returns text []
+returns text[]
 language plpgsql
 stable
 set search_path = ''

@@ -1,6 +1,6 @@
 -- Complete the runs, of those given, that have no steps left. The output has a key for each completed leaf step; a leaf
 -- whose output is kept in its tasks appears as null. Locks: the runs' rows, by id.
-create or replace function pgflow._complete_runs(p_run_ids uuid [])
+create or replace function pgflow._complete_runs(p_run_ids uuid[])
 returns void
 language plpgsql
 set search_path = ''
@@ -33,4 +33,4 @@ begin
 end
 $$;
 
-comment on function pgflow._complete_runs(uuid []) is 'Complete every run that has no steps left, with output and event.';
+comment on function pgflow._complete_runs(uuid[]) is 'Complete every run that has no steps left, with output and event.';

@@ -1,4 +1,5 @@
--- Take a batch of accepted reports off their steps' counters, one update a step, and finish the steps that reach zero.
+-- Take a batch of accepted reports off their steps' counters, one update a step, and finish the steps that reach zero; a
+-- single step is complete with this update already, while a map's outputs are put together by a later statement.
 -- Locks: the steps' rows by run and slug; _finish_steps goes on from there.
 create or replace function pgflow._count_down(p_accepted pgflow.accepted_tasks)
 returns void
@@ -20,7 +21,10 @@ begin
     update pgflow.step_states as state
     set
       remaining_tasks = state.remaining_tasks - v_done.tasks,
-      output_bytes = state.output_bytes + v_done.bytes
+      output_bytes = state.output_bytes + v_done.bytes,
+      status = case when state.step_type = 'single' then 'completed' else state.status end,
+      completed_at = case when state.step_type = 'single' then greatest(now(), state.started_at) end,
+      output = case when state.step_type = 'single' then pgflow._step_output(state) end
     where state.run_id = v_done.run_id and state.step_slug = v_done.step_slug
     returning state.remaining_tasks into v_remaining;
     if v_remaining = 0 then

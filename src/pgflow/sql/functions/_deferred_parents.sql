@@ -1,6 +1,6 @@
 -- List the parents of a step whose outputs are too large for one value and must be read with step_output.
-create or replace function pgflow._deferred_parents(p_run_id uuid, p_deps text [])
-returns text []
+create or replace function pgflow._deferred_parents(p_run_id uuid, p_deps text[])
+returns text[]
 language plpgsql
 stable
 set search_path = ''
@@ -23,4 +23,4 @@ begin
 end
 $$;
 
-comment on function pgflow._deferred_parents(uuid, text []) is 'Completed map parents whose output is kept in their tasks.';
+comment on function pgflow._deferred_parents(uuid, text[]) is 'Completed map parents whose output is kept in their tasks.';

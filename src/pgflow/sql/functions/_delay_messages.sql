@@ -1,5 +1,5 @@
 -- Make messages of one queue visible so many seconds from now, fractions included. Locks: the messages, by id.
-create or replace function pgflow._delay_messages(p_queue_name text, p_msg_ids bigint [], p_seconds real [])
+create or replace function pgflow._delay_messages(p_queue_name text, p_msg_ids bigint[], p_seconds real[])
 returns void
 language plpgsql
 set search_path = ''
@@ -17,4 +17,4 @@ begin
 end
 $$;
 
-comment on function pgflow._delay_messages(text, bigint [], real []) is 'Set the visibility of messages in seconds from now.';
+comment on function pgflow._delay_messages(text, bigint[], real[]) is 'Set the visibility of messages in seconds from now.';

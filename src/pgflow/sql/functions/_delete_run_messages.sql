@@ -1,5 +1,5 @@
 -- Delete the live messages of some runs from every queue that they use. Called under the runs' exclusive locks.
-create or replace function pgflow._delete_run_messages(p_run_ids uuid [])
+create or replace function pgflow._delete_run_messages(p_run_ids uuid[])
 returns void
 language plpgsql
 set search_path = ''
@@ -24,4 +24,4 @@ begin
 end
 $$;
 
-comment on function pgflow._delete_run_messages(uuid []) is 'Delete the messages of all tasks of some runs.';
+comment on function pgflow._delete_run_messages(uuid[]) is 'Delete the messages of all tasks of some runs.';

@@ -1,6 +1,6 @@
 -- List the parents of a step in alphabetical order.
 create or replace function pgflow._dependencies(p_flow_slug text, p_step_slug text)
-returns text []
+returns text[]
 language sql
 stable
 set search_path = ''

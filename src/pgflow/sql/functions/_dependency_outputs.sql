@@ -1,6 +1,6 @@
 -- Put together what a step with dependencies gets: an object of its completed parents' outputs. Skipped parents are
 -- absent, and so are maps whose outputs are kept in their tasks.
-create or replace function pgflow._dependency_outputs(p_run_id uuid, p_deps text [])
+create or replace function pgflow._dependency_outputs(p_run_id uuid, p_deps text[])
 returns jsonb
 language plpgsql
 stable
@@ -19,5 +19,5 @@ begin
 end
 $$;
 
-comment on function pgflow._dependency_outputs(uuid, text []) is
+comment on function pgflow._dependency_outputs(uuid, text[]) is
 'The outputs of a step''s completed parents by their slugs.';

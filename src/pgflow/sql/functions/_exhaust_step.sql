@@ -1,7 +1,7 @@
 -- Decide what becomes of a step some of whose tasks have just failed for good. Within the failures that its map allows
 -- it goes on without them; else it fails with its run, or is skipped alone or with all downstream. Called under the
 -- run's exclusive lock; does nothing when the run or the step is over. Locks: steps and messages.
-create or replace function pgflow._exhaust_step(p_run_id uuid, p_step_slug text, p_task_indexes integer [])
+create or replace function pgflow._exhaust_step(p_run_id uuid, p_step_slug text, p_task_indexes integer[])
 returns void
 language plpgsql
 set search_path = ''
@@ -53,5 +53,5 @@ begin
 end
 $$;
 
-comment on function pgflow._exhaust_step(uuid, text, integer []) is
+comment on function pgflow._exhaust_step(uuid, text, integer[]) is
 'Apply the failure policy of a step to tasks that have no attempts left.';

@@ -1,7 +1,7 @@
 -- Mark reported tasks of runs that are over already as failed, so that they do not look started for ever, and archive
 -- their messages. Changes nothing else. Locks: the tasks, then the messages.
 create or replace function pgflow._fail_leftovers(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_attempts integer [], p_errors text []
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[], p_errors text[]
 )
 returns void
 language plpgsql
@@ -29,5 +29,5 @@ begin
 end
 $$;
 
-comment on function pgflow._fail_leftovers(uuid [], text [], integer [], integer [], text []) is
+comment on function pgflow._fail_leftovers(uuid[], text[], integer[], integer[], text[]) is
 'Fail started tasks of runs that have failed or were cancelled.';

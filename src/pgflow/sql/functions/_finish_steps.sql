@@ -1,7 +1,7 @@
 -- Complete steps whose last task is over: output, event, children, and whatever becomes ready by it. The runs' rows are
 -- locked for that, so that the children of one run are touched by one session at a time.
 -- Locks: the runs' rows by id, then the steps', then their children's.
-create or replace function pgflow._finish_steps(p_run_ids uuid [], p_step_slugs text [])
+create or replace function pgflow._finish_steps(p_run_ids uuid[], p_step_slugs text[])
 returns void
 language plpgsql
 set search_path = ''
@@ -21,13 +21,18 @@ begin
     order by finished.run_id
   loop
     for v_step in
-      update pgflow.step_states as state
-      set
-        status = 'completed', completed_at = greatest(now(), state.started_at),
-        output = pgflow._step_output(state)
-      where state.run_id = v_run_id and state.step_slug = any(v_slugs) and state.status = 'started'
-      returning state.*
+      select state.* from pgflow.step_states as state
+      where state.run_id = v_run_id and state.step_slug = any(v_slugs)
+      order by state.step_index
     loop
+      if v_step.status = 'started' then
+        update pgflow.step_states as state
+        set
+          status = 'completed', completed_at = greatest(now(), state.started_at),
+          output = pgflow._step_output(state)
+        where state.run_id = v_run_id and state.step_slug = v_step.step_slug
+        returning state.* into v_step;
+      end if;
       perform pgflow._emit(
         v_run_id, 'step:' || v_step.step_slug || ':completed',
         jsonb_build_object(
@@ -44,4 +49,4 @@ begin
 end
 $$;
 
-comment on function pgflow._finish_steps(uuid [], text []) is 'Complete steps, and advance their runs.';
+comment on function pgflow._finish_steps(uuid[], text[]) is 'Complete steps, and advance their runs.';

@@ -4,11 +4,11 @@
 -- marked exhausted and does not count. Never waits for a task: one that another session holds is left out.
 -- Locks: the tasks' rows that are free.
 create or replace function pgflow._grant_tasks(
-  p_msg_ids bigint [],
-  p_messages jsonb [],
+  p_msg_ids bigint[],
+  p_messages jsonb[],
   p_worker_id uuid,
   p_recover boolean,
-  p_handlers text [] default null
+  p_handlers text[] default null
 )
 returns setof pgflow.granted_task
 language plpgsql
@@ -86,5 +86,5 @@ begin
 end
 $$;
 
-comment on function pgflow._grant_tasks(bigint [], jsonb [], uuid, boolean, text []) is
+comment on function pgflow._grant_tasks(bigint[], jsonb[], uuid, boolean, text[]) is
 'Start the tasks of some messages for a worker and return them; what is not free or not due is left out.';

@@ -3,7 +3,7 @@
 -- key, and the places stay right while the locks are held.
 -- Locks: the tasks, by run, slug and index.
 create or replace function pgflow._lock_held_tasks(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_attempts integer []
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[]
 )
 returns pgflow.accepted_tasks
 language plpgsql
@@ -42,5 +42,5 @@ begin
 end
 $$;
 
-comment on function pgflow._lock_held_tasks(uuid [], text [], integer [], integer []) is
+comment on function pgflow._lock_held_tasks(uuid[], text[], integer[], integer[]) is
 'Lock and return the tasks that the given attempts hold.';

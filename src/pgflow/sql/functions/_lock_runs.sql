@@ -1,10 +1,11 @@
 -- Lock the runs that a batch of reports belongs to, in the order of their ids: shared (for key share), so that batches
 -- of one run go on side by side, or exclusively (for update) where a report may end the run or a step before its time.
 -- This is the first lock of every report; docs/architecture.md has the whole order. Locks: the runs' rows.
-create or replace function pgflow._lock_runs(p_run_ids uuid [], p_exclusive_run_ids uuid [])
+create or replace function pgflow._lock_runs(p_run_ids uuid[], p_exclusive_run_ids uuid[])
 returns void
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_run_id uuid;
@@ -25,5 +26,5 @@ begin
 end
 $$;
 
-comment on function pgflow._lock_runs(uuid [], uuid []) is
+comment on function pgflow._lock_runs(uuid[], uuid[]) is
 'Lock runs by id: shared, and exclusively those in the second array.';

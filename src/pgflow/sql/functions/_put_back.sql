@@ -1,6 +1,6 @@
 -- Delay the messages of tasks that are to be retried, and archive those of tasks that failed for good (delay null).
 -- Workers are woken where a retry is due at once. Locks: the messages, by queue and id.
-create or replace function pgflow._put_back(p_queue_names text [], p_message_ids bigint [], p_delays real [])
+create or replace function pgflow._put_back(p_queue_names text[], p_message_ids bigint[], p_delays real[])
 returns void
 language plpgsql
 set search_path = ''
@@ -33,5 +33,5 @@ begin
 end
 $$;
 
-comment on function pgflow._put_back(text [], bigint [], real []) is
+comment on function pgflow._put_back(text[], bigint[], real[]) is
 'Delay or archive the messages of tasks that did not succeed.';

@@ -1,8 +1,8 @@
 -- Take the failures of a batch whose fence is current: an attempt each, and the task queued again or failed. Returns
 -- them with the delay of each, null for those that failed for good. Locks: the tasks, by run, slug and index.
 create or replace function pgflow._record_failures(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_attempts integer [], p_errors text [],
-  p_details jsonb []
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[], p_errors text[],
+  p_details jsonb[]
 )
 returns pgflow.recorded_failures
 language plpgsql
@@ -50,5 +50,5 @@ begin
 end
 $$;
 
-comment on function pgflow._record_failures(uuid [], text [], integer [], integer [], text [], jsonb []) is
+comment on function pgflow._record_failures(uuid[], text[], integer[], integer[], text[], jsonb[]) is
 'Record failed attempts and requeue or fail their tasks; returns what was accepted, with delays.';

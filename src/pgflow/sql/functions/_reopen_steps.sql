@@ -1,7 +1,7 @@
 -- Open failed steps again: their failed tasks are queued with all attempts anew, and so are those tasks of the run's
 -- other live steps whose messages the failure took. A step that failed before it had tasks waits for its condition
 -- again. Called under the run's exclusive lock.
-create or replace function pgflow._reopen_steps(p_run_id uuid, p_step_slugs text [])
+create or replace function pgflow._reopen_steps(p_run_id uuid, p_step_slugs text[])
 returns void
 language plpgsql
 set search_path = ''
@@ -34,4 +34,4 @@ begin
 end
 $$;
 
-comment on function pgflow._reopen_steps(uuid, text []) is 'Queue the failed tasks of steps anew and open the steps.';
+comment on function pgflow._reopen_steps(uuid, text[]) is 'Queue the failed tasks of steps anew and open the steps.';

@@ -2,8 +2,8 @@
 -- already_accepted when its own attempt has completed the task, or is recorded as failed, as p_ends asks; finished when
 -- run or step is over, else stale.
 create or replace function pgflow._report_outcomes(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_attempts integer [],
-  p_accepted pgflow.accepted_tasks, p_ends text []
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[],
+  p_accepted pgflow.accepted_tasks, p_ends text[]
 )
 returns setof pgflow.task_report
 language plpgsql
@@ -58,5 +58,5 @@ end
 $$;
 
 comment on function pgflow._report_outcomes(
-  uuid [], text [], integer [], integer [], pgflow.accepted_tasks, text []
+  uuid[], text[], integer[], integer[], pgflow.accepted_tasks, text[]
 ) is 'The outcome of each report of a batch.';

@@ -2,14 +2,15 @@
 -- step stand. It claims to return one row, and callers join nothing else before the tasks, so that every plan looks
 -- tasks up by their whole keys, whatever the statistics say.
 create or replace function pgflow._reports(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_attempts integer [] default null,
-  p_outputs jsonb [] default null, p_errors text [] default null, p_details jsonb [] default null
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[] default null,
+  p_outputs jsonb[] default null, p_errors text[] default null, p_details jsonb[] default null
 )
 returns setof pgflow.given_report
 language plpgsql
 stable
 rows 1
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   return query
@@ -31,5 +32,5 @@ begin
 end
 $$;
 
-comment on function pgflow._reports(uuid [], text [], integer [], integer [], jsonb [], text [], jsonb []) is
+comment on function pgflow._reports(uuid[], text[], integer[], integer[], jsonb[], text[], jsonb[]) is
 'The reports of a batch as rows, sorted by task.';

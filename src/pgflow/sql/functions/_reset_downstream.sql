@@ -1,6 +1,6 @@
 -- Put the steps downstream of some others back to where they were before they started, since their input is going to
 -- change; their tasks go, their attempts stay on record. Called under the run's exclusive lock.
-create or replace function pgflow._reset_downstream(p_run_id uuid, p_step_slugs text [])
+create or replace function pgflow._reset_downstream(p_run_id uuid, p_step_slugs text[])
 returns void
 language plpgsql
 set search_path = ''
@@ -50,4 +50,4 @@ begin
 end
 $$;
 
-comment on function pgflow._reset_downstream(uuid, text []) is 'Reset the steps that depend on steps which run again.';
+comment on function pgflow._reset_downstream(uuid, text[]) is 'Reset the steps that depend on steps which run again.';

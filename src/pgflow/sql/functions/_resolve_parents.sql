@@ -1,7 +1,7 @@
 -- Take it into account that some steps of a run are over, completed or skipped: their children wait for that many
 -- parents less, and a map over one of them learns its number of tasks (none for a skipped parent). Children that are
 -- over as well stay as they are. Called under the run's lock. Locks: the children's rows by slug.
-create or replace function pgflow._resolve_parents(p_run_id uuid, p_step_slugs text [])
+create or replace function pgflow._resolve_parents(p_run_id uuid, p_step_slugs text[])
 returns void
 language plpgsql
 set search_path = ''
@@ -37,5 +37,5 @@ begin
 end
 $$;
 
-comment on function pgflow._resolve_parents(uuid, text []) is
+comment on function pgflow._resolve_parents(uuid, text[]) is
 'Count down the children of steps that are over.';

@@ -1,10 +1,11 @@
 -- Pick the runs of a batch of completions that must be locked exclusively: those in which a condition may fail the run,
 -- and those that get something else than an array for a map to go over. A plan never changes, so no lock is needed.
-create or replace function pgflow._runs_that_may_end(p_run_ids uuid [], p_step_slugs text [], p_outputs jsonb [])
-returns uuid []
+create or replace function pgflow._runs_that_may_end(p_run_ids uuid[], p_step_slugs text[], p_outputs jsonb[])
+returns uuid[]
 language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   return array(
@@ -12,13 +13,17 @@ begin
     from pgflow.runs as run
     where run.run_id = any(p_run_ids) and run.may_fail_on_condition
     union
-    select state.run_id
-    from pgflow._reports(p_run_ids, p_step_slugs, null, null, p_outputs) as report
-    inner join pgflow.step_states as state on report.run_id = state.run_id and report.step_slug = state.step_slug
+    select report.run_id
+    from unnest(p_run_ids, p_step_slugs, p_outputs) as report (run_id, step_slug, output)
+    cross join lateral (
+      select known.feeds_map from pgflow.step_states as known
+      where known.run_id = report.run_id and known.step_slug = report.step_slug
+      offset 0
+    ) as state
     where state.feeds_map and coalesce(jsonb_typeof(report.output), 'null') <> 'array'
   );
 end
 $$;
 
-comment on function pgflow._runs_that_may_end(uuid [], text [], jsonb []) is
+comment on function pgflow._runs_that_may_end(uuid[], text[], jsonb[]) is
 'The runs that a batch of completions may fail.';

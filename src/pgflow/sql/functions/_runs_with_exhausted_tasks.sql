@@ -1,9 +1,9 @@
 -- Pick the runs of a batch of failures in which a task fails for good. Attempts and limits of a live grant never
 -- change, so this needs no lock; the caller locks these runs exclusively.
 create or replace function pgflow._runs_with_exhausted_tasks(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_details jsonb []
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_details jsonb[]
 )
-returns uuid []
+returns uuid[]
 language plpgsql
 stable
 set search_path = ''
@@ -25,5 +25,5 @@ begin
 end
 $$;
 
-comment on function pgflow._runs_with_exhausted_tasks(uuid [], text [], integer [], jsonb []) is
+comment on function pgflow._runs_with_exhausted_tasks(uuid[], text[], integer[], jsonb[]) is
 'The runs of a batch in which a failure is the last attempt of its task.';

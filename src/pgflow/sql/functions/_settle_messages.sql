@@ -2,7 +2,7 @@
 -- is over, of a run or step that is over, or that has another message: archived. A step that the worker can't run, or a
 -- task that another session holds: visible again soon. Called with the messages locked; waits for nothing.
 create or replace function pgflow._settle_messages(
-  p_queue_name text, p_msg_ids bigint [], p_messages jsonb [], p_granted_ids bigint []
+  p_queue_name text, p_msg_ids bigint[], p_messages jsonb[], p_granted_ids bigint[]
 )
 returns void
 language plpgsql
@@ -67,5 +67,5 @@ begin
 end
 $$;
 
-comment on function pgflow._settle_messages(text, bigint [], jsonb [], bigint []) is
+comment on function pgflow._settle_messages(text, bigint[], jsonb[], bigint[]) is
 'Quarantine, archive or put back the messages that a claim could not grant.';

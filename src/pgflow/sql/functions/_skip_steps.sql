@@ -1,9 +1,9 @@
--- Mark some steps of a run as skipped and tell of each, in the order given; steps that are over already are left as
+-- Mark some steps of a run as skipped and tell of each, in the order of their definition; steps that are over already are left as
 -- they are. Counts nothing down. Called under the run's lock. Locks: the steps' rows.
 create or replace function pgflow._skip_steps(
-  p_run_id uuid, p_step_slugs text [], p_reason text, p_error_message text default null
+  p_run_id uuid, p_step_slugs text[], p_reason text, p_error_message text default null
 )
-returns text []
+returns text[]
 language plpgsql
 set search_path = ''
 as $$
@@ -22,7 +22,7 @@ begin
       and state.status in ('created', 'started')
     returning state as step
   )
-  select array_agg(skipped.step order by array_position(p_step_slugs, (skipped.step).step_slug)) into v_skipped
+  select array_agg(skipped.step order by (skipped.step).step_index) into v_skipped
   from skipped;
   for v_step in select step.* from unnest(v_skipped) as step loop
     perform pgflow._emit(
@@ -40,5 +40,5 @@ begin
 end
 $$;
 
-comment on function pgflow._skip_steps(uuid, text [], text, text) is
+comment on function pgflow._skip_steps(uuid, text[], text, text) is
 'Skip steps with one reason and send their events; returns those that were not over yet.';

@@ -1,6 +1,6 @@
 -- Turn a JSON array of texts into a sorted array; anything else is taken as empty.
 create or replace function pgflow._sorted_texts(p_array jsonb)
-returns text []
+returns text[]
 language sql
 immutable
 set search_path = ''

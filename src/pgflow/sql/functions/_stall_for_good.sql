@@ -19,4 +19,5 @@ begin
 end
 $$;
 
-comment on function pgflow._stall_for_good(uuid, text, integer) is 'Mark a task as permanently stalled and apply its step''s policy.';
+comment on function pgflow._stall_for_good(uuid, text, integer) is
+'Mark a task as permanently stalled and apply its step''s policy.';

@@ -1,6 +1,6 @@
 -- Start every ready step of some live runs: state, event, tasks and messages, in the order of the definitions. Wakes
 -- the workers of each queue once. Locks: the steps' rows, by run and slug.
-create or replace function pgflow._start_ready_steps(p_run_ids uuid [])
+create or replace function pgflow._start_ready_steps(p_run_ids uuid[])
 returns void
 language plpgsql
 set search_path = ''
@@ -55,4 +55,4 @@ begin
 end
 $$;
 
-comment on function pgflow._start_ready_steps(uuid []) is 'Start every ready step of some runs, and wake the workers.';
+comment on function pgflow._start_ready_steps(uuid[]) is 'Start every ready step of some runs, and wake the workers.';

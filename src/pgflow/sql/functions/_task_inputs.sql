@@ -1,7 +1,7 @@
 -- List the tasks of a step that starts: one for a single step, so many for a map of fixed size, and for a map over an
 -- array each element with its index. The array is taken apart once, here; no task ever looks at it again.
 create or replace function pgflow._task_inputs(
-  p_run_id uuid, p_step_type text, p_deps text [], p_initial_tasks integer, p_fixed_size boolean
+  p_run_id uuid, p_step_type text, p_deps text[], p_initial_tasks integer, p_fixed_size boolean
 )
 returns setof pgflow.task_input
 language plpgsql
@@ -37,5 +37,5 @@ begin
 end
 $$;
 
-comment on function pgflow._task_inputs(uuid, text, text [], integer, boolean) is
+comment on function pgflow._task_inputs(uuid, text, text[], integer, boolean) is
 'The index and the input of every task that a starting step needs.';

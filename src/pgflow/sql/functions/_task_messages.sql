@@ -1,6 +1,6 @@
 -- Read from messages which task each is for. Anybody may have written them, so what is no key becomes null. Claims to
 -- return one row for the same reason as _reports.
-create or replace function pgflow._task_messages(p_msg_ids bigint [], p_messages jsonb [])
+create or replace function pgflow._task_messages(p_msg_ids bigint[], p_messages jsonb[])
 returns setof pgflow.task_message
 language plpgsql
 immutable
@@ -22,4 +22,4 @@ begin
 end
 $$;
 
-comment on function pgflow._task_messages(bigint [], jsonb []) is 'Messages with the keys of the tasks that they name.';
+comment on function pgflow._task_messages(bigint[], jsonb[]) is 'Messages with the keys of the tasks that they name.';

@@ -1,7 +1,7 @@
 -- Find the completions of a batch that are due but give a map something else than an array to go over. A map whose
 -- tasks are known already, or that a condition is going to skip, is not violated. Called under the runs' locks.
 create or replace function pgflow._type_violations(
-  p_run_ids uuid [], p_step_slugs text [], p_task_indexes integer [], p_attempts integer [], p_outputs jsonb []
+  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[], p_outputs jsonb[]
 )
 returns setof pgflow.violation
 language plpgsql
@@ -48,5 +48,5 @@ begin
 end
 $$;
 
-comment on function pgflow._type_violations(uuid [], text [], integer [], integer [], jsonb []) is
+comment on function pgflow._type_violations(uuid[], text[], integer[], integer[], jsonb[]) is
 'The completions that would leave a map without an array.';

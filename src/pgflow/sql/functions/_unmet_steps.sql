@@ -1,8 +1,8 @@
 -- Find the ready steps of a run whose condition is not met. The subject of a condition is the run's input for a root
 -- step, else the object of the completed parents' outputs. With candidates only those are looked at, each by its key:
 -- the index of ready steps is full of dead entries in the middle of a long cascade. Returns null when there is none.
-create or replace function pgflow._unmet_steps(p_run pgflow.runs, p_candidates text [])
-returns pgflow.step_states []
+create or replace function pgflow._unmet_steps(p_run pgflow.runs, p_candidates text[])
+returns pgflow.step_states[]
 language plpgsql
 stable
 set search_path = ''
@@ -41,4 +41,4 @@ begin
 end
 $$;
 
-comment on function pgflow._unmet_steps(pgflow.runs, text []) is 'The ready steps of a run whose condition is not met.';
+comment on function pgflow._unmet_steps(pgflow.runs, text[]) is 'The ready steps of a run whose condition is not met.';

@@ -4,7 +4,7 @@
 create or replace function pgflow.add_step(
   flow_slug text,
   step_slug text,
-  deps_slugs text [] default '{}',
+  deps_slugs text[] default '{}',
   max_attempts integer default null,
   base_delay integer default null,
   timeout integer default null,
@@ -80,6 +80,6 @@ end
 $$;
 
 comment on function pgflow.add_step(
-  text, text, text [], integer, integer, integer, integer, text, jsonb, jsonb, text, text,
+  text, text, text[], integer, integer, integer, integer, text, jsonb, jsonb, text, text,
   integer, real, text, integer, integer, real
 ) is 'Add a step to a flow; an existing step is returned as it is, and other dependencies for it are refused.';

@@ -3,7 +3,7 @@
 -- that died. Reads by visibility time, so messages that are not due cost nothing. Messages that grant nothing are put
 -- right by _settle_messages. Never waits for another session. Locks: the worker's row, messages and tasks that are free.
 create or replace function pgflow.claim_tasks(
-  queue_name text, worker_id uuid, qty integer, lease integer default 30, handlers text [] default null
+  queue_name text, worker_id uuid, qty integer, lease integer default 30, handlers text[] default null
 )
 returns setof pgflow.granted_task
 language plpgsql
@@ -67,5 +67,5 @@ begin
 end
 $$;
 
-comment on function pgflow.claim_tasks(text, uuid, integer, integer, text []) is
+comment on function pgflow.claim_tasks(text, uuid, integer, integer, text[]) is
 'Grant due tasks of a queue to a registered worker for a lease of so many seconds; handlers name the steps it can run.';

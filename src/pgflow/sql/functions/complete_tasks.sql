@@ -4,7 +4,7 @@
 -- sees everybody's outputs. Reports come back in the order given.
 -- Locks: runs shared (exclusively where a completion may fail the run), tasks, messages, steps.
 create or replace function pgflow.complete_tasks(
-  run_ids uuid [], step_slugs text [], task_indexes integer [], attempts integer [], outputs jsonb []
+  run_ids uuid[], step_slugs text[], task_indexes integer[], attempts integer[], outputs jsonb[]
 )
 returns setof pgflow.task_report
 language plpgsql
@@ -14,15 +14,15 @@ set enable_mergejoin = off
 set enable_seqscan = off
 as $$
 declare
+  v_may_end uuid[] := pgflow._runs_that_may_end(run_ids, step_slugs, outputs);
   v_violation record;
   v_accepted pgflow.accepted_tasks;
 begin
-  perform pgflow._lock_runs(complete_tasks.run_ids, pgflow._runs_that_may_end(
-    complete_tasks.run_ids, complete_tasks.step_slugs, complete_tasks.outputs
-  ));
+  perform pgflow._lock_runs(run_ids, v_may_end);
   for v_violation in
     select *
     from pgflow._type_violations(run_ids, step_slugs, task_indexes, complete_tasks.attempts, outputs)
+    where v_may_end <> '{}'
   loop
     perform pgflow._fail_type_violation(v_violation.run_id, v_violation.step_slug, v_violation.output);
   end loop;
@@ -51,5 +51,5 @@ begin
 end
 $$;
 
-comment on function pgflow.complete_tasks(uuid [], text [], integer [], integer [], jsonb []) is
+comment on function pgflow.complete_tasks(uuid[], text[], integer[], integer[], jsonb[]) is
 'Complete a batch of tasks: accepted, already_accepted, stale (another attempt holds the task) or finished (run or step over).';

@@ -1,6 +1,7 @@
 -- Define a flow as a whole, from code or an agent. A shape that the flow has not had becomes a new version; one that it
 -- had gets its old number back; either is what new runs start with, while live runs keep their plan. Options change in
--- place. Nothing is deleted. Returns the version. Locks: none when nothing changed; else an advisory one on the slug, then the flow's row.
+-- place. Nothing is deleted. Returns the version.
+-- Locks: none when nothing changed; else an advisory one on the slug, then the flow's row.
 create or replace function pgflow.define_flow(flow_slug text, definition jsonb)
 returns integer
 language plpgsql

@@ -2,7 +2,7 @@
 -- current fence can; a worker that is answered stale or finished must stop its handler.
 -- Locks: the tasks, then the messages.
 create or replace function pgflow.extend_leases(
-  run_ids uuid [], step_slugs text [], task_indexes integer [], attempts integer [], lease integer default 30
+  run_ids uuid[], step_slugs text[], task_indexes integer[], attempts integer[], lease integer default 30
 )
 returns setof pgflow.task_report
 language plpgsql
@@ -22,5 +22,5 @@ begin
 end
 $$;
 
-comment on function pgflow.extend_leases(uuid [], text [], integer [], integer [], integer) is
+comment on function pgflow.extend_leases(uuid[], text[], integer[], integer[], integer) is
 'Renew leases: accepted, stale (another attempt holds the task) or finished (run or step over).';

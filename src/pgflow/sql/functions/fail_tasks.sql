@@ -3,8 +3,8 @@
 -- {"retry_after": seconds}, "kind", "type" and "traceback"; they are kept with the attempt.
 -- Locks: runs shared, exclusively those in which a task fails for good; then tasks, messages, steps.
 create or replace function pgflow.fail_tasks(
-  run_ids uuid [], step_slugs text [], task_indexes integer [], attempts integer [], errors text [],
-  details jsonb [] default null
+  run_ids uuid[], step_slugs text[], task_indexes integer[], attempts integer[], errors text[],
+  details jsonb[] default null
 )
 returns setof pgflow.task_report
 language plpgsql
@@ -49,5 +49,5 @@ begin
 end
 $$;
 
-comment on function pgflow.fail_tasks(uuid [], text [], integer [], integer [], text [], jsonb []) is
+comment on function pgflow.fail_tasks(uuid[], text[], integer[], integer[], text[], jsonb[]) is
 'Fail a batch of attempts: each is retried later or ends its task; reports are as those of complete_tasks.';

@@ -1,6 +1,6 @@
 -- Register a worker process under a fresh id before it claims. Repeating the call, as after a lost reply, is safe.
 create or replace function pgflow.register_worker(
-  worker_id uuid, queue_names text [], function_name text, hostname text default null, pid integer default null,
+  worker_id uuid, queue_names text[], function_name text, hostname text default null, pid integer default null,
   info jsonb default null
 )
 returns void
@@ -21,5 +21,5 @@ as $$
     last_heartbeat_at = excluded.last_heartbeat_at, stopped_at = null
 $$;
 
-comment on function pgflow.register_worker(uuid, text [], text, text, integer, jsonb) is
+comment on function pgflow.register_worker(uuid, text[], text, text, integer, jsonb) is
 'Insert the row of a worker process, with the queues that it serves.';

@@ -1,7 +1,7 @@
 -- Hand tasks back that a worker holds but will not run: queued again, due after so many seconds, without spending an
 -- attempt. The fence moves on all the same with the next grant. Locks: the tasks, then the messages.
 create or replace function pgflow.release_tasks(
-  run_ids uuid [], step_slugs text [], task_indexes integer [], attempts integer [], delay integer default 0
+  run_ids uuid[], step_slugs text[], task_indexes integer[], attempts integer[], delay integer default 0
 )
 returns setof pgflow.task_report
 language plpgsql
@@ -30,5 +30,5 @@ begin
 end
 $$;
 
-comment on function pgflow.release_tasks(uuid [], text [], integer [], integer [], integer) is
+comment on function pgflow.release_tasks(uuid[], text[], integer[], integer[], integer) is
 'Give running tasks back to their queue without counting the attempt.';

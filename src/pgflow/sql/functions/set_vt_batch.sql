@@ -1,6 +1,6 @@
 -- Set the visibility of many messages at once, each to the wall clock plus its own offset in seconds. Returns the
 -- messages that exist. Locks: the messages, by id.
-create or replace function pgflow.set_vt_batch(queue_name text, msg_ids bigint [], vt_offsets integer [])
+create or replace function pgflow.set_vt_batch(queue_name text, msg_ids bigint[], vt_offsets integer[])
 returns table (
   msg_id bigint, read_ct integer, enqueued_at timestamptz, vt timestamptz, message jsonb, headers jsonb
 )
@@ -27,5 +27,5 @@ begin
 end
 $$;
 
-comment on function pgflow.set_vt_batch(text, bigint [], integer []) is
+comment on function pgflow.set_vt_batch(text, bigint[], integer[]) is
 'Make each message visible its own number of seconds from now; returns the messages that were found.';

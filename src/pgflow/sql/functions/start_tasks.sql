@@ -1,7 +1,7 @@
 -- Start the tasks of messages that a worker has read itself. Tasks that are not queued, or whose run or step is not
 -- live, are left out silently. Each message stays hidden until shortly after the step's timeout.
 -- Locks: the tasks' rows that are free, then the messages.
-create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint [], worker_id uuid)
+create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid)
 returns setof pgflow.step_task_record
 language plpgsql
 set search_path = ''
@@ -45,5 +45,5 @@ begin
 end
 $$;
 
-comment on function pgflow.start_tasks(text, bigint [], uuid) is
+comment on function pgflow.start_tasks(text, bigint[], uuid) is
 'Start the queued tasks of some read messages of a flow for a worker, and return them with their inputs.';

@@ -114,7 +114,8 @@ create table pgflow.flow_versions (
   primary key (flow_slug, version),
   unique (flow_slug, shape_hash)
 );
-comment on table pgflow.flow_versions is 'Every shape that define_flow has seen of a flow, so that a run can be started on an older one.';
+comment on table pgflow.flow_versions is
+'Every shape that define_flow has seen of a flow, so that a run can be started on an older one.';
 
 -- Runs ----------------------------------------------------------------------------------------------------------
 
@@ -174,8 +175,8 @@ create table pgflow.step_states (
   output_bytes bigint not null default 0,
   step_index integer not null default 0,
   step_type text not null default 'single',
-  deps text [] not null default '{}',
-  children text [] not null default '{}',
+  deps text[] not null default '{}',
+  children text[] not null default '{}',
   feeds_map boolean not null default false,
   fixed_size boolean not null default false,
   queue_name text,
@@ -222,7 +223,7 @@ create table pgflow.workers (
   deprecated_at timestamptz,
   stopped_at timestamptz,
   last_heartbeat_at timestamptz not null default now(),
-  queue_names text [],
+  queue_names text[],
   hostname text,
   pid integer,
   info jsonb,
