@@ -27,6 +27,9 @@ MAX_IDLE_CLAIMS = 1.5
 """Claims a second of an idle worker, over all its queues."""
 LINGER = 0.003
 """Seconds that a claim waits for more slots when only a few are free."""
+DEFERENCE = 0.01
+"""Seconds at most that a claim which expects little waits for reports under way: they make further tasks due."""
+DEFERENCE_STEP = 0.001
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -38,6 +41,8 @@ class Slots:
     total: int
     free: Callable[[], int]
     """How many tasks may be claimed now."""
+    unreported: Callable[[], int]
+    """How many tasks have ended whose report is still under way."""
     changed: asyncio.Event
     """Set whenever slots may have become free."""
     fill: Callable[[Sequence[GrantedTask]], None]
@@ -87,13 +92,17 @@ class Claims:
         self._wakes.append(wake)
         longest = max(LONGEST_POLL, len(self._repertoire.queues) / MAX_IDLE_CLAIMS)
         pause = FIRST_POLL
+        is_scarce = True
         while not self._stopping:
             # One claim at a time, in turns: no queue takes all slots while another one waits.
             async with self._turn:
                 room = await self._room()
+                if is_scarce:
+                    await self._defer_to_reports()
                 wake.clear()
                 granted = await self._claim(queue, room)
             self._slots.fill(granted)
+            is_scarce = 4 * len(granted) < room
             if len(granted) < room and not self._stopping:
                 pause = FIRST_POLL if granted else min(pause * 1.6, longest)
                 await _wait(wake, pause * random.uniform(0.9, 1.1))  # noqa: S311 - spreads workers, no secret
@@ -112,6 +121,13 @@ class Claims:
                 self._slots.changed.clear()
                 await self._slots.changed.wait()
         return 0
+
+    async def _defer_to_reports(self) -> None:
+        """Wait for reports under way, so that one claim brings what would else take several."""
+        for _ in range(round(DEFERENCE / DEFERENCE_STEP)):
+            if self._stopping or not self._slots.unreported():
+                return
+            await asyncio.sleep(DEFERENCE_STEP)
 
     async def _claim(self, queue: str, room: int) -> list[GrantedTask]:
         if room == 0 or self._stopping:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4, uuid5
 
 import orjson
 
+from pgflow._logs import task_label
 from pgflow.codec import decode_json, sanitise_text
 from pgflow.errors import UsageError
 
@@ -103,7 +104,10 @@ class TaskContext:
         """The transaction that carries the completion, once the handler asked for it."""
 
     def __repr__(self) -> str:
-        return f"<task {self.flow_slug}.{self.step_slug}[{self.index}] attempt {self.attempt}>"
+        return f"<task {self}>"
+
+    def __str__(self) -> str:
+        return task_label(self.flow_slug, self.step_slug, self.index, self.attempt, self.run_id)
 
     @property
     def run_id(self) -> UUID:

@@ -113,7 +113,9 @@ class Reporter:
                 case Completed():
                     completed.append(entry)
                 case Failed(error):
-                    _log.warning("attempt failed: %s", error, extra=log_fields(entry[0].task))
+                    execution = entry[0]
+                    fields = log_fields(execution.task)
+                    _log.warning("%s failed: %s", execution.context, error, extra=fields)
                     failed.append(entry)
                 case Released():
                     released.append(entry)
@@ -124,7 +126,8 @@ class Reporter:
         failed += await self._send(completed, self._complete)
         for entry in await self._send(failed, self._fail):
             _log.error(
-                "the failure could not be recorded; the lease will tell",
+                "the failure of %s could not be recorded; the lease will tell",
+                entry[0].context,
                 extra=log_fields(entry[0].task),
             )
         await self._send(released, self._release)
@@ -172,8 +175,13 @@ class Reporter:
                 middle = len(entries) // 2
                 refused = await self._send(entries[:middle], send)
                 return refused + await self._send(entries[middle:], send)
-            _log.exception("the database refused a report", extra=log_fields(entries[0][0].task))
-            return [(entries[0][0], failure(EncodingError(f"the database refused it: {error}")))]
+            execution = entries[0][0]
+            _log.exception(
+                "the database refused the report of %s",
+                execution.context,
+                extra=log_fields(execution.task),
+            )
+            return [(execution, failure(EncodingError(f"the database refused it: {error}")))]
         self._tally(entries, reports)
         return []
 
@@ -202,7 +210,11 @@ class Reporter:
                 lambda: self._database.extend_leases(*columns([execution]), 1)
             )
         except Exception:  # noqa: BLE001 - the lease will tell
-            _log.exception("a commit stays in doubt", extra=log_fields(execution.task))
+            _log.exception(
+                "the commit of %s stays in doubt",
+                execution.context,
+                extra=log_fields(execution.task),
+            )
             return
         if reports and reports[0].outcome is Verdict.ACCEPTED:
             await self._send([(execution, Released(1))], self._release)
@@ -229,7 +241,8 @@ class Reporter:
         if verdict in {Verdict.STALE, Verdict.FINISHED}:
             statistics.stale += 1
             _log.warning(
-                "%s: nothing that this attempt did counts any more",
+                "%s is %s: nothing that it did counts any more",
+                execution.context,
                 verdict,
                 extra=log_fields(execution.task),
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import select
 import socket
@@ -11,6 +10,7 @@ import threading
 from typing import Any
 
 from pgflow._isolation import pack, read_frame
+from pgflow._logs import configure_logging
 from pgflow.embedded import resolve_dsn
 from pgflow.errors import PgflowError
 from pgflow.worker import Worker, load_flows
@@ -26,9 +26,7 @@ def main(descriptor: int) -> int:
     os.set_inheritable(descriptor, False)
     connection = socket.socket(fileno=descriptor)
     config = read_frame(connection)
-    logging.basicConfig(
-        level=config["log_level"], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure_logging(config["log_level"])
     try:
         asyncio.run(_work(connection, config))
     except PgflowError as error:

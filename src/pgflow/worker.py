@@ -184,7 +184,7 @@ class Worker:
             self._database,
             self.worker_id,
             self._repertoire,
-            Slots(self._concurrency, self._free, self._changed, self._accept),
+            Slots(self._concurrency, self._free, self._unreported, self._changed, self._accept),
             lease=self._lease,
             listen=self._listen,
         )
@@ -209,10 +209,12 @@ class Worker:
     # What the parts ask and tell
 
     def _free(self) -> int:
-        unreported = len(self._held) - len(self._performer)
-        if unreported >= 3 * self._batch_size:
+        if self._unreported() >= 3 * self._batch_size:
             return 0
         return min(self._concurrency - len(self._performer), self._batch_size)
+
+    def _unreported(self) -> int:
+        return len(self._held) - len(self._performer)
 
     def _accept(self, granted: Sequence[GrantedTask]) -> None:
         self.statistics.claimed += len(granted)

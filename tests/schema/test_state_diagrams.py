@@ -56,7 +56,8 @@ def test_a_diagram_has_the_statuses_of_its_table(
 @pytest.mark.parametrize("table", CONSTRAINTS)
 def test_every_status_can_be_reached(table: str) -> None:
     edges = diagrams()[table]
-    reached, found = set(), {END}
+    reached: set[str] = set()
+    found = {END}
     while found - reached:
         reached |= found
         found = {target for source, target in edges if source in reached}

@@ -43,7 +43,9 @@ def views_table(connection: psycopg.Connection[Any]) -> str:
     """Return the views, with their columns and comments."""
     rows = connection.execute(_VIEWS.encode()).fetchall()
     lines = ["| View | Columns | What it shows |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| `{name}` | {columns} | {comment} |" for name, columns, comment in rows)])
+    return "\n".join(
+        [*lines, *(f"| `{name}` | {columns} | {comment} |" for name, columns, comment in rows)]
+    )
 
 
 def _plain(text: str) -> str:

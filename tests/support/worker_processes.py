@@ -30,13 +30,21 @@ def import_path() -> str:
 
 
 class WorkerProcess:
-    """`python -c …` running one Worker of a flow in tests.support.worker_flows; killed at the end of the block."""
+    """`python -c …` running one Worker of a flow; killed at the end of the block."""
 
-    def __init__(self, dsn: str, flow: str, *, crash_at: str = "", **options: Any) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        flow: str,
+        *,
+        module: str = "tests.support.worker_flows",
+        crash_at: str = "",
+        **options: Any,
+    ) -> None:
         environment = {**os.environ, "PYTHONPATH": import_path(), "PGFLOW_CRASH_AT": crash_at}
         code = "from tests.support.worker_processes import main; main()"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps([dsn, flow, options])],
+            [sys.executable, "-c", code, json.dumps([dsn, module, flow, options])],
             env=environment,
             cwd=ROOT,
             stderr=subprocess.PIPE,
@@ -71,14 +79,14 @@ class WorkerProcess:
 
 def main() -> None:
     """Run the worker that the command line describes."""
+    import importlib
     import logging
 
     from pgflow.worker import Worker
-    from tests.support import worker_flows
 
-    dsn, flow, options = json.loads(sys.argv[1])
+    dsn, module, flow, options = json.loads(sys.argv[1])
     logging.basicConfig(level=logging.INFO)
-    worker = Worker(dsn, getattr(worker_flows, flow), **options)
+    worker = Worker(dsn, getattr(importlib.import_module(module), flow), **options)
     asyncio.run(worker.run(signals=True))
 
 

@@ -1,7 +1,6 @@
 """`pgflow run`: start a run, work on it, follow it to its end."""
 
 import asyncio
-import logging
 import sys
 from contextlib import nullcontext, redirect_stdout
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from pgflow._logs import configure_logging
 from pgflow.cli.common import AsJson, Dsn, LogLevel, complete, one_flow, open_database, parse_input
 from pgflow.cli.follow import Display, choose_display, follow, read_record
 from pgflow.cli.output import emit_json, excerpt, one_line, say, seconds
@@ -59,7 +59,7 @@ def run(
 
     The exit code is the outcome: 0 completed, 1 failed, 3 cancelled; 2 if it could not be started.
     """
-    logging.basicConfig(level=log_level)
+    configure_logging(log_level)
     value = parse_input(given)
     flow = target if not worker and ":" not in target else one_flow(target)
     status = complete(

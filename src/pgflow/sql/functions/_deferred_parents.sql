@@ -9,11 +9,14 @@ begin
   return (
     select array(
       select parent.step_slug
-      from pgflow.step_states as parent
+      from unnest(p_deps) as dep (slug)
+      cross join lateral (
+        select * from pgflow.step_states as state
+        where state.run_id = p_run_id and state.step_slug = dep.slug
+        offset 0
+      ) as parent
       where
-        parent.run_id = p_run_id
-        and parent.step_slug = any(p_deps)
-        and parent.status = 'completed'
+        parent.status = 'completed'
         and parent.output is null
         and parent.step_type = 'map'
         and parent.initial_tasks > 0

@@ -9,11 +9,14 @@ as $$
 begin
   return (
     select coalesce(jsonb_object_agg(parent.step_slug, coalesce(parent.output, 'null')), '{}')
-    from pgflow.step_states as parent
+    from unnest(p_deps) as dep (slug)
+    cross join lateral (
+      select * from pgflow.step_states as state
+      where state.run_id = p_run_id and state.step_slug = dep.slug
+      offset 0
+    ) as parent
     where
-      parent.run_id = p_run_id
-      and parent.step_slug = any(p_deps)
-      and parent.status = 'completed'
+      parent.status = 'completed'
       and (parent.output is not null or parent.step_type = 'single' or parent.initial_tasks = 0)
   );
 end

@@ -21,8 +21,13 @@ begin
     order by finished.run_id
   loop
     for v_step in
-      select state.* from pgflow.step_states as state
-      where state.run_id = v_run_id and state.step_slug = any(v_slugs)
+      select state.*
+      from unnest(v_slugs) as finished (slug)
+      cross join lateral (
+        select * from pgflow.step_states as known
+        where known.run_id = v_run_id and known.step_slug = finished.slug
+        offset 0
+      ) as state
       order by state.step_index
     loop
       if v_step.status = 'started' then

@@ -19,9 +19,13 @@ begin
           when parent.feeds_map and jsonb_typeof(parent.output) = 'array' then jsonb_array_length(parent.output)
         end
       ) as elements
-    from pgflow.step_states as parent
+    from unnest(p_step_slugs) as resolved (slug)
+    cross join lateral (
+      select * from pgflow.step_states as state
+      where state.run_id = p_run_id and state.step_slug = resolved.slug
+      offset 0
+    ) as parent
     cross join lateral unnest(parent.children) as child (slug)
-    where parent.run_id = p_run_id and parent.step_slug = any(p_step_slugs)
     group by child.slug
     order by child.slug
   loop

@@ -1,5 +1,5 @@
--- Mark some steps of a run as skipped and tell of each, in the order of their definition; steps that are over already are left as
--- they are. Counts nothing down. Called under the run's lock. Locks: the steps' rows.
+-- Mark some steps of a run as skipped and tell of each, in the order of their definition; steps that are over already
+-- are left as they are. Counts nothing down. Called under the run's lock. Locks: the steps' rows.
 create or replace function pgflow._skip_steps(
   p_run_id uuid, p_step_slugs text[], p_reason text, p_error_message text default null
 )
@@ -17,9 +17,16 @@ begin
       status = 'skipped', skip_reason = p_reason, skipped_at = greatest(now(), state.created_at),
       remaining_tasks = null, error_message = coalesce(p_error_message, state.error_message)
     where
-      state.run_id = p_run_id
-      and state.step_slug = any(p_step_slugs)
-      and state.status in ('created', 'started')
+      state.ctid = any(array(
+        select open.place
+        from unnest(p_step_slugs) as step (slug)
+        cross join lateral (
+          select known.ctid as place, known.status from pgflow.step_states as known
+          where known.run_id = p_run_id and known.step_slug = step.slug
+          offset 0
+        ) as open
+        where open.status in ('created', 'started')
+      ))
     returning state as step
   )
   select array_agg(skipped.step order by (skipped.step).step_index) into v_skipped

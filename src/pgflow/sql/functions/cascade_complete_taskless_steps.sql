@@ -29,9 +29,10 @@ begin
     union all
     select child.step_slug, child.children, child.step_type
     from taskless
+    cross join lateral unnest(taskless.children) as follower (slug)
     cross join lateral (
       select * from pgflow.step_states as state
-      where state.run_id = v_run_id and state.step_slug = any(taskless.children)
+      where state.run_id = v_run_id and state.step_slug = follower.slug
       offset 0
     ) as child
     where

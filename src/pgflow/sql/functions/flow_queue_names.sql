@@ -16,6 +16,7 @@ as $$
   inner join pgflow.step_states as state on run.run_id = state.run_id
   where
     run.flow_slug = flow_queue_names.flow_slug
+    and run.completed_at is null and run.failed_at is null and run.cancelled_at is null
     and run.status = 'started'
     and state.status in ('created', 'started')
     and state.queue_name is not null

@@ -20,7 +20,8 @@ begin
     inner join pgflow.step_states as state on run.run_id = state.run_id
     inner join pgflow.step_tasks as task on state.run_id = task.run_id and state.step_slug = task.step_slug
     where
-      run.status = 'started'
+      run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+      and run.status = 'started'
       and state.status = 'started'
       and task.status = 'started'
       and task.permanently_stalled_at is null

@@ -11,7 +11,10 @@ declare
   v_total int := 0;
 begin
   for v_run_id in
-    select run.run_id from pgflow.runs as run where run.status = 'started' order by run.run_id
+    select run.run_id from pgflow.runs as run
+    where
+      run.completed_at is null and run.failed_at is null and run.cancelled_at is null and run.status = 'started'
+    order by run.run_id
   loop
     perform 1 from pgflow.runs as run
     where run.run_id = v_run_id and run.status = 'started'

@@ -148,7 +148,9 @@ create unique index runs_idempotency_key_idx on pgflow.runs (flow_slug, idempote
 where idempotency_key is not null;
 create index runs_flow_slug_started_at_idx on pgflow.runs (flow_slug, started_at desc);
 create index runs_started_at_idx on pgflow.runs (started_at desc);
-create index runs_live_idx on pgflow.runs (started_at) where status = 'started';
+-- Told by the times and not by the status, so that no plan on stale statistics takes it for a look-up by run_id.
+create index runs_live_idx on pgflow.runs (run_id)
+where completed_at is null and failed_at is null and cancelled_at is null;
 comment on table pgflow.runs is 'One row an execution of a flow.';
 comment on column pgflow.runs.has_maps is 'False spares the look for empty maps.';
 comment on column pgflow.runs.has_conditions is 'False spares the look for conditions.';
