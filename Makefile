@@ -8,7 +8,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-sql test-pg15 check format bench docs lock clean
+.PHONY: help setup demo test test-pg15 test-pgmq check format bench docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,9 @@ test: $(READY) ## all tests, on an embedded PostgreSQL 18
 
 test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15
 	sh tools/with-postgres.sh 15 $(PYTEST) tests/sql tests/schema
+
+test-pgmq: $(READY) ## the SQL's tests on the oldest pgmq that a package index has as SQL
+	sh tools/with-pgmq.sh 1.1.3 $(PYTEST) tests/sql tests/races tests/faults
 
 check: $(READY) ## format, lint, types, layers, SQL
 	$(BIN)/ruff format --check .

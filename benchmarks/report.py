@@ -70,6 +70,7 @@ def as_markdown(results: Results, command: str, seconds: float) -> str:
             f"{', '.join(versions)}, {os.cpu_count()} cores. PostgreSQL, on the same machine: {', '.join(settings)}.",
             "",
             "Absolute figures depend on the machine and on what else it does; compare the ratios, the CPU time and the counts.",
+            "`chrt -r 1`, where it stands in the command, keeps the machine's other programs off the processors meanwhile.",
             "",
             "## One step → a map of no-op tasks → one step that gets all results",
             "",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,7 +17,7 @@ from pgflow.execute import execute_async
 from pgflow.schema import install
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 CONTROL = """
 comment = 'a message queue'
@@ -79,23 +82,25 @@ async def test_a18_a_pgmq_schema_that_is_there_is_used_as_it_is(empty_database_u
 
 
 @pytest.fixture
-def offered(empty_database_url: str, tmp_path: Path) -> str:
+def offered(empty_database_url: str) -> Iterator[str]:
     """Give a database whose server offers pgmq as an extension."""
-    directory = tmp_path / "extension"
+    # Not in pytest's own directory: the server may run as another user, who cannot look into it.
+    root = Path(tempfile.mkdtemp(prefix="pgflow-extension-"))
+    root.chmod(0o755)
+    directory = root / "extension"
     directory.mkdir()
     (directory / "pgmq.control").write_text(CONTROL)
     (directory / "pgmq--test.sql").write_text(pgmq_sql())
-    for path in (tmp_path, *tmp_path.parents):
-        path.chmod(path.stat().st_mode | 0o011)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         if connection.info.server_version < CONTROL_PATH_SINCE:
             pytest.skip("the server looks for extensions in its own directory only")
         connection.execute(
             sql.SQL("alter database {} set extension_control_path = {}").format(
-                sql.Identifier(connection.info.dbname), f"{tmp_path}:$system"
+                sql.Identifier(connection.info.dbname), f"{root}:$system"
             )
         )
-    return empty_database_url
+    yield empty_database_url
+    shutil.rmtree(root)
 
 
 @pytest.mark.parametrize("is_there_before", [False, True])
@@ -104,7 +109,6 @@ async def test_a18_the_extension_is_used_where_the_server_offers_it(
 ) -> None:
     if is_there_before:
         with psycopg.connect(offered) as connection:
-            connection.execute("create schema pgmq")
             connection.execute("create extension pgmq")
     install(offered)
     with psycopg.connect(offered) as connection:

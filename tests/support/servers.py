@@ -1,6 +1,7 @@
 """Databases for tests: a server for the session, shared by all xdist workers, and clones of one template.
 
-The server is an embedded one in a temporary directory, or PGFLOW_TEST_DATABASE_URL. The process that starts the
+The server is an embedded one in a temporary directory, or PGFLOW_TEST_DATABASE_URL; pgmq is that of the `pgmq`
+package, or the SQL file PGFLOW_TEST_PGMQ_SQL. The process that starts the
 session makes the directory and clears everything away at its end; the workers are told where it is.
 """
 
@@ -102,9 +103,15 @@ class Databases:
                             sql.Identifier(name)
                         )
                     )
+                self._install_given_pgmq(name)
                 install(self.dsn(name))
                 marker.write("made")
         return name
+
+    def _install_given_pgmq(self, name: str) -> None:
+        if given := os.environ.get("PGFLOW_TEST_PGMQ_SQL"):
+            with psycopg.connect(self.dsn(name)) as connection:
+                connection.execute(Path(given).read_bytes())
 
     @contextmanager
     def _administering(self) -> Iterator[psycopg.Connection[Any]]:

@@ -57,7 +57,7 @@ async def test_c1_other_steps_depend_on_what_their_dependencies_gave(db: Databas
 
     @flow.step(depends_on=(check,), if_={"check": {"even": True}})
     def halve(checked: dict[str, Any]) -> float:
-        return checked["number"] / 2
+        return float(checked["number"] / 2)
 
     @flow.step(depends_on=(check,), if_not={"check": {"even": True}})
     def triple(checked: dict[str, Any]) -> int:

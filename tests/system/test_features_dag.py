@@ -186,7 +186,7 @@ async def test_a5_counters_reach_zero_under_four_processes_over_and_over(
             f"""select count(*) / {2 + 3 * count} from pgflow.step_tasks
                 where status = 'completed' and attempts_count = 1""",
         ):
-            cursor = await connection.execute(counters)  # type: ignore[call-overload]
+            cursor = await connection.execute(counters.encode())
             assert await cursor.fetchone() == (runs,), counters
         cursor = await connection.execute("select count(*) from pgmq.q_lattice")
         assert await cursor.fetchone() == (0,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -10,11 +10,13 @@ from pgflow import Client, Flow, NonRetryable, at_most, current_task
 from tests.support.features import output, perform, resume
 
 if TYPE_CHECKING:
-    from pgflow import FailurePolicy
+    from pgflow._flow.options import AtMost
     from pgflow.database import Database
 
 
-def picky(policy: FailurePolicy, *, bad_every: int | None, performed: list[int]) -> Flow[int]:
+def picky(
+    policy: Literal["continue"] | AtMost, *, bad_every: int | None, performed: list[int]
+) -> Flow[int]:
     """Return a flow whose map refuses every so manieth item."""
     flow = Flow[int]("picky", base_delay=0, max_attempts=2)
 

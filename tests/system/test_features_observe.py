@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pytest
 from psycopg.rows import dict_row
 
 from pgflow import Flow, NonRetryable, Supervisor, Worker, current_task
@@ -18,12 +17,14 @@ from tests.support.features import perform
 from tests.support.worker_processes import begun, eventually, finished, start
 
 if TYPE_CHECKING:
+    import pytest
+
     from pgflow.database import Database
 
 
 def rows(dsn: str, query: str) -> list[dict[str, Any]]:
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
-        return connection.execute(query.encode()).fetchall()
+    with psycopg.connect(dsn) as connection:
+        return connection.cursor(row_factory=dict_row).execute(query.encode()).fetchall()
 
 
 async def test_a15_progress_slowest_step_failures_lag_and_workers_are_visible_by_sql(
@@ -144,7 +145,7 @@ async def listened(db: Database, dsn: str, flow: Flow[Any], run_input: object) -
     with psycopg.connect(dsn, autocommit=True) as client:
         client.execute("listen pgflow_events")
         run = await perform(db, flow, run_input)
-        heard = []
+        heard: list[str] = []
         while not heard or not heard[-1].startswith("run ") or heard[-1] == "run started":
             for notification in client.notifies(timeout=30, stop_after=1):
                 event = json.loads(notification.payload)

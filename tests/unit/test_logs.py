@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 from pgflow._logs import TaskFormatter
 
@@ -30,9 +29,7 @@ def test_other_records_are_left_alone() -> None:
 
 
 def test_a_traceback_comes_after_the_name() -> None:
-    try:
-        raise ValueError("no")
-    except ValueError:
-        text = line("hello", exc_info=sys.exc_info(), **FIELDS)
+    error = ValueError("no")
+    text = line("hello", exc_info=(ValueError, error, None), **FIELDS)
     assert text.splitlines()[0] == f"INFO hello - {NAME}"
     assert text.splitlines()[-1] == "ValueError: no"

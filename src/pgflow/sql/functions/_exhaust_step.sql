@@ -43,7 +43,7 @@ begin
   perform pgflow._archive_messages(p_run_id, array[p_step_slug]);
   perform pgflow._count_steps_down(p_run_id, 1);
   if v_state.when_exhausted = 'skip' then
-    perform pgflow._resolve_parents(p_run_id, array[p_step_slug]);
+    perform pgflow._resolve_parents(array[p_run_id], array[p_step_slug]);
   else
     foreach v_child in array v_state.children loop
       perform pgflow._cascade_force_skip_steps(p_run_id, v_child, 'dependency_skipped');

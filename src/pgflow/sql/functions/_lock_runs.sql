@@ -5,7 +5,6 @@ create or replace function pgflow._lock_runs(p_run_ids uuid[], p_exclusive_run_i
 returns void
 language plpgsql
 set search_path = ''
-set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_run_id uuid;

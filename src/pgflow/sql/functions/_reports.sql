@@ -10,7 +10,6 @@ language plpgsql
 stable
 rows 1
 set search_path = ''
-set plan_cache_mode = force_generic_plan
 as $$
 begin
   return query

@@ -1,17 +1,15 @@
--- Take it into account that some steps of a run are over, completed or skipped: their children wait for that many
--- parents less, and a map over one of them learns its number of tasks (none for a skipped parent). Children that are
--- over as well stay as they are. Called under the run's lock. Locks: the children's rows by slug.
-create or replace function pgflow._resolve_parents(p_run_id uuid, p_step_slugs text[])
+-- Take it into account that some steps are over, completed or skipped: their children wait for that many parents less,
+-- and a map over one of them learns its number of tasks (none for a skipped parent). Children that are over as well stay
+-- as they are. Called under the runs' locks, which nobody passes who would touch the children.
+create or replace function pgflow._resolve_parents(p_run_ids uuid[], p_step_slugs text[])
 returns void
 language plpgsql
 set search_path = ''
 as $$
-declare
-  v_child record;
 begin
-  for v_child in
+  with children as (
     select
-      child.slug, count(*) as resolved,
+      parent.run_id, child.slug, count(*) as resolved,
       max(
         case
           when parent.status = 'skipped' then 0
@@ -19,27 +17,35 @@ begin
           when parent.feeds_map and jsonb_typeof(parent.output) = 'array' then jsonb_array_length(parent.output)
         end
       ) as elements
-    from unnest(p_step_slugs) as resolved (slug)
+    from unnest(p_run_ids, p_step_slugs) as resolved (run_id, slug)
     cross join lateral (
       select * from pgflow.step_states as state
-      where state.run_id = p_run_id and state.step_slug = resolved.slug
+      where state.run_id = resolved.run_id and state.step_slug = resolved.slug
       offset 0
     ) as parent
     cross join lateral unnest(parent.children) as child (slug)
-    group by child.slug
-    order by child.slug
-  loop
-    update pgflow.step_states as state
-    set
-      remaining_deps = greatest(state.remaining_deps - v_child.resolved, 0),
-      initial_tasks = case
-        when state.step_type = 'map' and state.initial_tasks is null then v_child.elements else state.initial_tasks
-      end
-    where
-      state.run_id = p_run_id and state.step_slug = v_child.slug and state.status in ('created', 'started');
-  end loop;
+    group by parent.run_id, child.slug
+  ),
+  placed as materialized (
+    select state.place, children.resolved, children.elements
+    from children
+    cross join lateral (
+      select known.ctid as place, known.status from pgflow.step_states as known
+      where known.run_id = children.run_id and known.step_slug = children.slug
+      offset 0
+    ) as state
+    where state.status in ('created', 'started')
+  )
+  update pgflow.step_states as state
+  set
+    remaining_deps = greatest(state.remaining_deps - placed.resolved, 0),
+    initial_tasks = case
+      when state.step_type = 'map' and state.initial_tasks is null then placed.elements else state.initial_tasks
+    end
+  from placed
+  where state.ctid = placed.place;
 end
 $$;
 
-comment on function pgflow._resolve_parents(uuid, text[]) is
+comment on function pgflow._resolve_parents(uuid[], text[]) is
 'Count down the children of steps that are over.';

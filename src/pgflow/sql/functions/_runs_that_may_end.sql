@@ -5,7 +5,6 @@ returns uuid[]
 language plpgsql
 stable
 set search_path = ''
-set plan_cache_mode = force_generic_plan
 as $$
 begin
   return array(

@@ -4,6 +4,7 @@ create or replace function pgflow.cancel_run(run_id uuid, reason text default nu
 returns setof pgflow.runs
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

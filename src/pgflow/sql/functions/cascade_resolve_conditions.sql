@@ -39,7 +39,7 @@ begin
       select step.step_slug from unnest(v_unmet) as step where step.when_unmet = 'skip' order by step.step_index
     );
     perform pgflow._skip_steps(v_run_id, v_slugs, 'condition_unmet');
-    perform pgflow._resolve_parents(v_run_id, v_slugs);
+    perform pgflow._resolve_parents(array_fill(v_run_id, array[cardinality(v_slugs)]), v_slugs);
     v_skipped := v_skipped + cardinality(v_slugs);
     for v_step in
       select step.step_slug from unnest(v_unmet) as step where step.when_unmet = 'skip-cascade' order by step.step_index

@@ -8,6 +8,7 @@ create or replace function pgflow.claim_tasks(
 returns setof pgflow.granted_task
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

@@ -9,6 +9,7 @@ create or replace function pgflow.complete_tasks(
 returns setof pgflow.task_report
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -19,15 +20,15 @@ declare
   v_accepted pgflow.accepted_tasks;
 begin
   perform pgflow._lock_runs(run_ids, v_may_end);
-  for v_violation in
-    select *
-    from pgflow._type_violations(run_ids, step_slugs, task_indexes, complete_tasks.attempts, outputs)
-    where v_may_end <> '{}'
-  loop
-    perform pgflow._fail_type_violation(v_violation.run_id, v_violation.step_slug, v_violation.output);
-  end loop;
-
   v_accepted := pgflow._lock_held_tasks(run_ids, step_slugs, task_indexes, complete_tasks.attempts);
+  if v_may_end <> '{}' then
+    for v_violation in
+      select * from pgflow._type_violations(run_ids, step_slugs, task_indexes, complete_tasks.attempts, outputs)
+    loop
+      perform pgflow._fail_type_violation(v_violation.run_id, v_violation.step_slug, v_violation.output);
+    end loop;
+    v_accepted := pgflow._lock_held_tasks(run_ids, step_slugs, task_indexes, complete_tasks.attempts);
+  end if;
   update pgflow.step_tasks as task
   set status = 'completed', output = outputs[held.position], completed_at = greatest(now(), task.started_at)
   from unnest(v_accepted.ctids, v_accepted.positions) as held (place, position)

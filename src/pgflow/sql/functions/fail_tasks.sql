@@ -9,6 +9,7 @@ create or replace function pgflow.fail_tasks(
 returns setof pgflow.task_report
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off

@@ -1,7 +1,8 @@
 -- Requeue tasks of live runs that have been started for longer than their timeout and 30 seconds, at most three times
 -- each; for deployments whose workers do not recover leases by themselves. A task that stalls once more is marked for
 -- good, and its step fails or is skipped as if its attempts were used up. Tasks that another session holds are passed
--- over. Returns the number requeued. Locks: free tasks, then messages; a run exclusively where a task stalled for good.
+-- over. Returns the number requeued. Locks: free runs shared and free tasks, then
+-- messages; a run exclusively where a task stalled for good.
 create or replace function pgflow.requeue_stalled_tasks()
 returns integer
 language plpgsql
@@ -28,6 +29,7 @@ begin
       and task.started_at < now() - make_interval(secs => greatest(state.timeout, flow.opt_timeout) + 30)
     order by run.run_id, state.step_slug, task.task_index
     for update of task skip locked
+    for key share of run skip locked
   loop
     if v_task.requeued_count >= 3 then
       perform pgflow._stall_for_good(v_task.run_id, v_task.step_slug, v_task.task_index);

@@ -6,6 +6,7 @@ create or replace function pgflow.retry_run(run_id uuid, step_slug text default 
 returns setof pgflow.runs
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

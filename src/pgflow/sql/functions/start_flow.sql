@@ -11,19 +11,29 @@ create or replace function pgflow.start_flow(
 returns setof pgflow.runs
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
   v_run pgflow.runs;
   v_flow pgflow.flows;
+  v_version int;
+  v_plan pgflow.plan_summary;
 begin
   select * into v_flow from pgflow.flows as flow where flow.flow_slug = start_flow.flow_slug;
-  insert into pgflow.runs as run (run_id, flow_slug, input, idempotency_key, flow_version)
-  select
+  v_version := coalesce(start_flow.version, v_flow.version, 1);
+  v_plan := pgflow._plan_summary(v_flow, v_version);
+  insert into pgflow.runs as run (
+    run_id, flow_slug, input, idempotency_key, flow_version,
+    remaining_steps, has_maps, has_conditions, may_fail_on_condition
+  )
+  values (
     coalesce(start_flow.run_id, gen_random_uuid()), start_flow.flow_slug,
-    pgflow._checked_input(v_flow, coalesce(start_flow.version, v_flow.version, 1), start_flow.input),
-    start_flow.idempotency_key, coalesce(start_flow.version, v_flow.version, 1)
+    pgflow._checked_input(start_flow.flow_slug, v_plan.has_root_maps, start_flow.input),
+    start_flow.idempotency_key, v_version, coalesce(v_plan.steps, 0), coalesce(v_plan.has_maps, false),
+    coalesce(v_plan.has_conditions, false), coalesce(v_plan.may_fail_on_condition, false)
+  )
   on conflict (flow_slug, idempotency_key) where idempotency_key is not null do nothing
   returning * into v_run;
   if not found then
@@ -34,26 +44,6 @@ begin
   end if;
 
   perform pgflow._create_step_states(v_run, v_flow);
-  update pgflow.runs as run set
-    remaining_steps = plan.steps,
-    has_maps = plan.has_maps,
-    has_conditions = plan.has_conditions,
-    may_fail_on_condition = plan.may_fail
-  from (
-    select
-      count(*) as steps,
-      coalesce(bool_or(state.step_type = 'map'), false) as has_maps,
-      coalesce(bool_or(state.required_input_pattern is not null or state.forbidden_input_pattern is not null), false)
-        as has_conditions,
-      coalesce(bool_or(
-        (state.required_input_pattern is not null or state.forbidden_input_pattern is not null)
-        and state.when_unmet = 'fail'
-      ), false) as may_fail
-    from pgflow.step_states as state
-    where state.run_id = v_run.run_id
-  ) as plan
-  where run.run_id = v_run.run_id
-  returning run.* into v_run;
   perform pgflow._emit(
     v_run.run_id, 'run:started',
     jsonb_build_object(

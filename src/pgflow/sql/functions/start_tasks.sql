@@ -1,10 +1,11 @@
 -- Start the tasks of messages that a worker has read itself. Tasks that are not queued, or whose run or step is not
 -- live, are left out silently. Each message stays hidden until shortly after the step's timeout.
--- Locks: the tasks' rows that are free, then the messages.
+-- Locks: the runs shared, the tasks' rows that are free, then the messages.
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid)
 returns setof pgflow.step_task_record
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_queue text := pgflow._queue_name(start_tasks.flow_slug);
@@ -30,6 +31,10 @@ begin
   into v_msg_ids, v_messages
   using start_tasks.msg_ids, start_tasks.flow_slug;
 
+  perform pgflow._lock_runs(
+    array(select message.run_id from pgflow._task_messages(v_msg_ids, v_messages) as message where message.run_id is not null),
+    '{}'
+  );
   select array_agg(granted) into v_granted
   from pgflow._grant_tasks(v_msg_ids, v_messages, start_tasks.worker_id, false) as granted;
   perform pgflow.set_vt_batch(

@@ -389,3 +389,13 @@ comment on type pgflow.given_report is 'One report of a batch, as given by a wor
 
 create type pgflow.task_message as (msg_id bigint, run_id uuid, step_slug text, task_index integer, body jsonb);
 comment on type pgflow.task_message is 'A message and the task that its body names; null where it names none.';
+
+create type pgflow.found_step as (place tid, run_status text, step pgflow.step_states);
+
+create type pgflow.plan_summary as (
+  steps integer,
+  has_maps boolean,
+  has_root_maps boolean,
+  has_conditions boolean,
+  may_fail_on_condition boolean
+);
