@@ -9,6 +9,10 @@ directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
 trap 'exit 130' INT TERM
 
-.venv/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --target "$directory" "pgmq==$release"
+if command -v uv >/dev/null 2>&1; then
+  uv pip install --quiet --python .venv/bin/python --no-deps --target "$directory" "pgmq==$release"
+else
+  .venv/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --target "$directory" "pgmq==$release"
+fi
 echo "pgmq $(cat "$directory/pgmq/sql/VERSION")"
 PGFLOW_TEST_PGMQ_SQL="$directory/pgmq/sql/pgmq.sql" "$@"

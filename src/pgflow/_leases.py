@@ -72,7 +72,7 @@ class LeaseKeeper:
         self._events = events
         self._worker_loop = asyncio.get_running_loop()
         self._worker_thread = threading.get_ident()
-        self._answered_at = time.monotonic()
+        self._asked_at: float | None = None
         self._blocked = False
         self._heartbeat_at = time.monotonic() + HEARTBEAT
         self._inputs: OrderedDict[UUID, RawJson] = OrderedDict()
@@ -179,7 +179,12 @@ class LeaseKeeper:
             self._tell_worker(self._events.deprecated)
 
     def _watch_worker(self) -> None:
-        silent = time.monotonic() - self._answered_at
+        # Counted from the question: this thread may have waited for the database itself.
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self._tell_worker(self._answer)
+            return
+        silent = time.monotonic() - self._asked_at
         if silent > BLOCKED and not self._blocked:
             self._blocked = True
             _log.warning(
@@ -187,14 +192,13 @@ class LeaseKeeper:
                 silent,
                 self._blocking_line(),
             )
-        self._tell_worker(self._answer)
 
     def _tell_worker(self, call: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # its loop has been closed, so nobody listens any more
             self._worker_loop.call_soon_threadsafe(call, *arguments)
 
     def _answer(self) -> None:
-        self._answered_at = time.monotonic()
+        self._asked_at = None
         self._blocked = False
 
     def _blocking_line(self) -> str:

@@ -37,7 +37,7 @@ async def test_fault_05_zombie_completes_after_another_grant(
         zombie.send(signal.SIGTERM)
         code, log = await zombie.ended()
     assert code == 0
-    assert "nothing that this attempt did counts any more" in log
+    assert "nothing that it did counts any more" in log
     run = await db.run(run_id)
     assert run is not None
     assert run.output is not None
