@@ -67,7 +67,7 @@ async def test_diamonds_with_a_wrong_output_do_not_count(finished_map: str) -> N
 def test_lost_and_doubled_tasks_are_noticed(finished_map: str, change: str, message: str) -> None:
     check_attempts(finished_map, fan.slug, 124)
     with psycopg.connect(finished_map, autocommit=True) as connection:
-        connection.execute(change)
+        connection.execute(change.encode())
     with pytest.raises(WrongResult, match=message):
         check_attempts(finished_map, fan.slug, 124)
 

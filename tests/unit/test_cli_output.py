@@ -35,7 +35,9 @@ def test_a_narrow_terminal_drops_a_column_and_cuts_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr(
+        "shutil.get_terminal_size", lambda *_, **__: os.terminal_size((columns, 24))
+    )
     table(HEADERS, ROWS, optional=("TASKS",))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns

@@ -339,12 +339,14 @@ class TestTimeouts:
                 except asyncio.CancelledError:
                     continue
 
-        failed = await failure_of(handler, timeout=1)
+        try:
+            failed = await failure_of(handler, timeout=1)
+        finally:
+            release.set()
         assert failed.details["kind"] == "timeout"
         (record,) = [r for r in caplog.records if "abandoned" in r.message]
         assert record.levelno == logging.ERROR
         assert record.__dict__["step"] == "step"
-        release.set()
 
     async def test_hung_thread_is_abandoned_and_its_slot_is_replaced(
         self, caplog: pytest.LogCaptureFixture

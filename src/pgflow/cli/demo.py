@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +59,20 @@ def demo(
     """
     if svg is not None:
         _check_writable(svg)
-    raise typer.Exit(complete(_demo(dsn, svg, as_json=as_json)))
+    with _quiet():
+        raise typer.Exit(complete(_demo(dsn, svg, as_json=as_json)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the supervisor's warning about the killed worker back: it is the demo's intention."""
+    logger = logging.getLogger("pgflow")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_writable(path: Path) -> None:
@@ -70,8 +85,6 @@ def _check_writable(path: Path) -> None:
 
 
 async def _demo(dsn: str | None, svg: Path | None, *, as_json: bool) -> int:
-    # The supervisor's warning about the killed worker is the demo's intention, not news.
-    logging.getLogger("pgflow").setLevel(logging.CRITICAL)
     picture = Picture() if svg is not None else None
     async with open_database(dsn) as database:
         with MailServer() as mail, choose_display(as_json=as_json) as display:
