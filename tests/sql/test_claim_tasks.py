@@ -43,6 +43,7 @@ COLUMNS = [
         "queue_name",
     ),
     *("step_type", "tries", "max_attempts", "timeout", "exhausted", "deferred"),
+    *("items", "recovered"),
 ]
 
 # What is granted

@@ -82,7 +82,8 @@ begin
     case
       when task.input is not null or free.deps = '{}' then '{}'
       else pgflow._deferred_parents(task.run_id, free.deps)
-    end;
+    end,
+    task.items, free.is_expired;
 end
 $$;
 

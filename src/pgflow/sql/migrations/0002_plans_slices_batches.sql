@@ -1,0 +1,107 @@
+-- Stored plans for fast starts, large maps in slices, tasks that carry a batch of items.
+
+-- Definitions ---------------------------------------------------------------------------------------------------
+
+alter table pgflow.flows add column revision integer not null default 0;
+comment on column pgflow.flows.revision is 'Grows with every change of the flow, its steps or their dependencies; stored plans carry it.';
+
+alter table pgflow.steps add column opt_batch_size integer
+constraint opt_batch_size_is_positive check (opt_batch_size > 0);
+comment on column pgflow.steps.opt_batch_size is 'So many items of a map share one task; null for one each.';
+
+-- A plan is right for the revision that it was made at, so it is never updated: a new revision makes a new one.
+create table pgflow.flow_plans (
+  flow_slug text not null,
+  version integer not null,
+  revision integer not null,
+  steps integer not null,
+  has_maps boolean not null,
+  has_root_maps boolean not null,
+  has_conditions boolean not null,
+  may_fail_on_condition boolean not null,
+  constraint flow_plans_pkey primary key (flow_slug, version, revision),
+  constraint flow_plans_flow_slug_fkey foreign key (flow_slug) references pgflow.flows (flow_slug) on delete cascade
+);
+comment on table pgflow.flow_plans is 'What starting a run has to know of a flow''s version; made by the first start.';
+
+create table pgflow.planned_steps (
+  flow_slug text not null,
+  version integer not null,
+  revision integer not null,
+  step_index integer not null,
+  step_slug text not null,
+  step_type text not null,
+  initial_tasks integer,
+  deps text [] not null,
+  children text [] not null,
+  feeds_map boolean not null,
+  fixed_size boolean not null,
+  queue_name text not null,
+  max_attempts integer not null,
+  base_delay integer not null,
+  max_delay integer,
+  jitter real not null,
+  timeout integer not null,
+  start_delay integer,
+  max_failed_tasks integer,
+  max_failed_percent real,
+  required_input_pattern jsonb,
+  forbidden_input_pattern jsonb,
+  when_unmet text not null,
+  when_exhausted text not null,
+  batch_size integer,
+  constraint planned_steps_pkey primary key (flow_slug, version, revision, step_index),
+  constraint planned_steps_plan_fkey foreign key (flow_slug, version, revision)
+  references pgflow.flow_plans (flow_slug, version, revision) on delete cascade
+);
+comment on table pgflow.planned_steps is 'The steps of a stored plan, with options resolved: what each run''s step_states start from.';
+
+-- Runs ----------------------------------------------------------------------------------------------------------
+
+alter table pgflow.step_states add column batch_size integer;
+
+alter table pgflow.step_tasks add column items integer;
+comment on column pgflow.step_tasks.items is
+'Number of items that a batch carries, the first of them task_index; null for a task of its own. Input and output of a batch are arrays.';
+
+create table pgflow.fan_outs (
+  run_id uuid not null,
+  step_slug text not null,
+  queue_name text not null,
+  next_index integer not null,
+  paused boolean not null default false,
+  constraint fan_outs_pkey primary key (run_id, step_slug),
+  constraint fan_outs_step_fkey foreign key (run_id, step_slug)
+  references pgflow.step_states (run_id, step_slug) on delete cascade,
+  constraint next_index_is_nonnegative check (next_index >= 0)
+) with (fillfactor = 50);
+create index fan_outs_open_idx on pgflow.fan_outs (queue_name) where not paused;
+comment on table pgflow.fan_outs is 'Maps whose tasks are created in slices, and how far that has come.';
+
+-- Types ---------------------------------------------------------------------------------------------------------
+
+alter type pgflow.granted_task add attribute items integer;
+alter type pgflow.granted_task add attribute recovered boolean;
+
+create type pgflow.work_item as (
+  outcome text,
+  flow_slug text,
+  run_id uuid,
+  step_slug text,
+  task_index integer,
+  attempt integer,
+  input jsonb,
+  flow_input jsonb,
+  msg_id bigint,
+  queue_name text,
+  step_type text,
+  tries integer,
+  max_attempts integer,
+  timeout integer,
+  exhausted boolean,
+  deferred text [],
+  items integer,
+  recovered boolean
+);
+comment on type pgflow.work_item is
+'A report that was not accepted, told by its outcome; or, with a null outcome, a task that was granted.';
