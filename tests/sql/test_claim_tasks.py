@@ -78,6 +78,8 @@ def test_returns_granted_tasks(connection: Connection) -> None:
         "timeout": 77,
         "exhausted": False,
         "deferred": [],
+        "items": None,
+        "recovered": False,
     }
     assert granted == expected
 
