@@ -48,6 +48,7 @@ def pieces(sources: Sources) -> Iterator[Piece]:
     yield from (Piece(f"function {source.name}", source.text) for source in sources.functions)
     yield from (Piece(f"view {source.name}", source.text) for source in sources.views)
     yield Piece("outdated signatures", _drop_outdated(sources.functions))
+    yield Piece("functions of the queues", _QUEUES)
     yield Piece("rights", _RIGHTS)
     yield Piece(
         "which functions and views these are",
@@ -71,6 +72,16 @@ begin
     );
     comment on table pgflow.schema_migrations is
       'One row a migration that was applied; row 0 tells which functions and views are installed.';
+  end if;
+end
+$$;
+"""
+
+_QUEUES: Final = """
+do $$
+begin
+  if to_regprocedure('pgflow._refresh_queue_functions()') is not null then
+    perform pgflow._refresh_queue_functions();
   end if;
 end
 $$;

@@ -163,15 +163,16 @@ def test_fault_17_the_last_step_completing_and_failing_runs_end_once(stage: Stag
 
 
 def test_fault_17_nothing_is_granted_of_a_run_that_is_failing(stage: Stage) -> None:
-    define(stage.setup, "f", {"a": {"max_attempts": 1}, "b": []})
+    define(stage.setup, "f", {"a": {"max_attempts": 1}, "b": {"max_attempts": 1}})
     run_id = start(stage.setup, "f")["run_id"]
     granted = claim(stage.setup, "f", 1)
+    (other,) = {"a", "b"} - {granted[0]["step_slug"]}
     failing = stage.session()
     break_down(failing, granted)
     assert stage.act(lambda session: claim(session, "f", 9)).result() == []
     failing.commit()
     assert claim(stage.setup, "f", 9) == []
-    assert task(stage.setup, run_id, "b")["status"] == "queued"
+    assert task(stage.setup, run_id, other)["status"] == "queued"
 
 
 @pytest.mark.parametrize("ending", ["cancel", "fail"])

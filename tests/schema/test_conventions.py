@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_FUNCTION_LINES = 60
 
 LONG_FUNCTIONS: dict[str, str] = {
-    "_create_step_states": "0011-long-functions-and-files.md",
+    "_complete_single": "0011-long-functions-and-files.md",
     "_grant_tasks": "0011-long-functions-and-files.md",
 }
 """Functions beyond the limit, and the decision record that says why."""
@@ -124,9 +124,9 @@ def test_a_file_defines_the_function_it_is_named_after(source: Source) -> None:
 
 @pytest.mark.parametrize("source", FUNCTIONS)
 def test_a_function_fits_on_a_page(source: Source) -> None:
-    body = re.search(r"^as \$\$\n(.*?)^\$\$;?$", source.text, re.MULTILINE | re.DOTALL)
+    body = re.search(r"^as (\$\w*\$)\n(.*?)^\1;?$", source.text, re.MULTILINE | re.DOTALL)
     assert body, "a body stands between lines of its own: as $$ and $$;"
-    lines = body[1].count("\n")
+    lines = body[2].count("\n")
     assert lines <= MAX_FUNCTION_LINES or source.name in LONG_FUNCTIONS, f"{lines} lines"
 
 

@@ -102,10 +102,24 @@ def test_grants_each_task_once(connection: Connection) -> None:
     assert indexes_of(granted) == [0, 1, 2, 3, 4]
 
 
-def test_grants_the_oldest_first(connection: Connection) -> None:
+def test_grants_the_oldest_and_some_of_the_newest(connection: Connection) -> None:
     define(connection, "f", {"a": []})
-    started = [start(connection, "f")["run_id"] for _ in range(5)]
-    assert {one["run_id"] for one in claim(connection, "f", 2)} == set(started[:2])
+    started = [start(connection, "f")["run_id"] for _ in range(9)]
+    first = {one["run_id"] for one in claim(connection, "f", 4)}
+    assert first == {*started[:3], started[-1]}
+    assert {one["run_id"] for one in claim(connection, "f", 4)} == {*started[3:6], started[-2]}
+
+
+def test_a_single_claim_takes_the_oldest_or_the_newest(connection: Connection) -> None:
+    define(connection, "f", {"a": []})
+    started = [start(connection, "f")["run_id"] for _ in range(60)]
+    taken = []
+    for _ in range(40):
+        (granted,) = claim(connection, "f", 1)
+        assert granted["run_id"] in {started[0], started[-1]}
+        taken.append(started.index(granted["run_id"]) == 0)
+        started.remove(granted["run_id"])
+    assert set(taken) == {True, False}  # by chance: the same 40 times has a probability of 2 ** -39
 
 
 def test_mixes_runs_and_steps(connection: Connection) -> None:

@@ -79,8 +79,9 @@ def test_reports_name_the_task_and_its_outcome(connection: Connection) -> None:
 def test_a_batch_may_mix_flows_runs_and_steps(connection: Connection) -> None:
     diamond(connection)
     linear(connection)
-    runs = [start(connection, flow)["run_id"] for flow in ("diamond", "diamond", "linear")]
+    runs = [start(connection, "diamond")["run_id"]]
     succeed(connection, claim(connection, "diamond", 1))
+    runs += [start(connection, flow)["run_id"] for flow in ("diamond", "linear")]
     granted = claim(connection, "diamond", 9) + claim(connection, "linear", 9)
     assert steps_of(granted) == ["a", "left", "right", "root"]
     assert succeed(connection, granted) == ["accepted"] * 4

@@ -151,7 +151,7 @@ def test_such_a_flow_retries(connection: Connection) -> None:
 def test_such_a_flow_empties_its_queue_when_it_fails(connection: Connection) -> None:
     define(connection, LONG, {"a": [], "b": []}, max_attempts=1)
     run_id = start(connection, LONG)["run_id"]
-    claim(connection, queue_of(connection, LONG))
+    claim(connection, queue_of(connection, LONG), 2)
     fail(connection, run_id, "a")
     assert messages(connection, queue_of(connection, LONG)) == []
 

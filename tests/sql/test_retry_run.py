@@ -150,7 +150,7 @@ def test_siblings_that_were_under_way_run_again(connection: Connection) -> None:
 
 
 def test_other_roots_of_the_run_run_again(connection: Connection) -> None:
-    define(connection, "f", {"a": {"max_attempts": 1}, "b": []})
+    define(connection, "f", {"a": {"max_attempts": 1}, "b": {"max_attempts": 1}})
     run_id = start(connection, "f")["run_id"]
     break_down(connection, claim(connection, "f", 1))
     retry(connection, run_id)

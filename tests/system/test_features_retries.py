@@ -188,7 +188,7 @@ async def test_a12_every_kind_of_failure_is_one_attempt_and_nobody_else_suffers(
         assert await finished(db, again) == {"suffer": ["fine"]}
         (worker,) = await db.workers()
         assert (worker.status, worker.pid) == ("running", process.pid)
-    attempts = await db.attempts(run_id)
+    attempts = sorted(await db.attempts(run_id), key=lambda one: one.task_index)
     assert [(one.task_index, one.attempt, one.outcome) for one in attempts] == [
         (index, 1, "completed" if way == "fine" else "failed") for index, way in enumerate(ways)
     ]

@@ -1,4 +1,5 @@
--- Add the steps of a checked definition to a flow that has none, in one statement a table. Called under the lock of define_flow.
+-- Add the steps of a checked definition to a flow that has none, in one statement a table. Called under the lock of
+-- define_flow.
 create or replace function pgflow._add_steps(p_flow_slug text, p_steps jsonb)
 returns void
 language plpgsql

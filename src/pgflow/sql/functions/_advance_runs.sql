@@ -1,12 +1,14 @@
 -- Take some runs as far as they go without a worker: conditions and empty maps until neither changes anything, then
--- start what is ready and complete what is done. Locks: under the runs' lock of the caller, or the caller's new rows.
-create or replace function pgflow._advance_runs(p_run_ids uuid[])
-returns void
+-- start what is ready and complete what is done. Returns what a taker was granted. Locks: under the runs' lock of the
+-- caller, or the caller's new rows.
+create or replace function pgflow._advance_runs(p_run_ids uuid[], p_taker pgflow.taker default null)
+returns pgflow.granted_task[]
 language plpgsql
 set search_path = ''
 as $$
 declare
   v_run record;
+  v_granted pgflow.granted_task[];
 begin
   for v_run in
     select run.run_id, run.has_conditions, run.has_maps
@@ -19,9 +21,11 @@ begin
       exit when pgflow.cascade_complete_taskless_steps(v_run.run_id) = 0;
     end loop;
   end loop;
-  perform pgflow._start_ready_steps(p_run_ids);
+  v_granted := pgflow._start_ready_steps(p_run_ids, p_taker);
   perform pgflow._complete_runs(p_run_ids);
+  return v_granted;
 end
 $$;
 
-comment on function pgflow._advance_runs(uuid[]) is 'Resolve conditions, complete empty maps, start ready steps, complete runs.';
+comment on function pgflow._advance_runs(uuid[], pgflow.taker) is
+'Resolve conditions, complete empty maps, start ready steps, complete runs.';

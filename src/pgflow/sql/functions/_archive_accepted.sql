@@ -14,7 +14,7 @@ begin
     group by accepted.name
     order by accepted.name
   loop
-    perform pgmq.archive(v_queue.name, v_queue.message_ids);
+    perform pgflow._archive(v_queue.name, v_queue.message_ids);
   end loop;
 end
 $$;

@@ -22,7 +22,7 @@ begin
     group by 1
     order by 1
   loop
-    perform pgmq.archive(v_queue.name, v_queue.message_ids);
+    perform pgflow._archive(v_queue.name, v_queue.message_ids);
   end loop;
 end
 $$;

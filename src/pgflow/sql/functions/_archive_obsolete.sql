@@ -1,5 +1,5 @@
--- Archive the messages of reported tasks whose step is over (of runs that have not failed: those have no live messages).
--- Locks: the messages.
+-- Archive the messages of reported tasks whose step is over (of runs that have not failed: those have no live
+-- messages). Locks: the messages.
 create or replace function pgflow._archive_obsolete(p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[])
 returns void
 language plpgsql

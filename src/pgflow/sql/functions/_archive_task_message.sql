@@ -4,7 +4,7 @@ returns void
 language sql
 set search_path = ''
 as $$
-  select pgmq.archive(coalesce(state.queue_name, state.flow_slug), task.message_id)
+  select pgflow._archive(coalesce(state.queue_name, state.flow_slug), array[task.message_id])
   from pgflow.step_tasks as task
   inner join pgflow.step_states as state on task.run_id = state.run_id and task.step_slug = state.step_slug
   where

@@ -1,5 +1,6 @@
 -- Refuse a definition that is no object with a list of steps, or whose dependencies can't be: named twice, unknown, not
--- before their step (which excludes cycles), or more than one for a map. What the tables' own checks say is left to them.
+-- before their step (which excludes cycles), or more than one for a map. What the tables' own checks say is left to
+-- them.
 create or replace function pgflow._check_definition(p_flow_slug text, p_definition jsonb)
 returns void
 language plpgsql

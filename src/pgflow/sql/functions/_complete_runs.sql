@@ -6,30 +6,28 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  v_run pgflow.runs;
-begin
-  for v_run in
-    select run.* from pgflow.runs as run
+  v_over uuid[] := array(
+    select run.run_id from pgflow.runs as run
     where run.run_id = any(p_run_ids) and run.remaining_steps = 0 and run.status = 'started'
     order by run.run_id
     for no key update
-  loop
+  );
+  v_runs pgflow.runs[];
+begin
+  if v_over = '{}' then
+    return;
+  end if;
+  with completed as (
     update pgflow.runs as run
     set
       status = 'completed',
       completed_at = greatest(now(), run.started_at),
       output = pgflow._run_output(run.run_id)
-    where run.run_id = v_run.run_id
-    returning run.* into v_run;
-    perform pgflow._emit(
-      v_run.run_id, 'run:completed',
-      jsonb_build_object(
-        'event_type', 'run:completed', 'run_id', v_run.run_id, 'flow_slug', v_run.flow_slug,
-        'status', 'completed', 'completed_at', v_run.completed_at
-      ),
-      'output', v_run.output
-    );
-  end loop;
+    where run.run_id = any(v_over)
+    returning run as whole
+  )
+  select array_agg(completed.whole order by (completed.whole).run_id) into v_runs from completed;
+  perform pgflow._emit_all(array(select pgflow._run_event(run) from unnest(v_runs) as run));
 end
 $$;
 

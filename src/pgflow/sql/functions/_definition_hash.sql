@@ -1,5 +1,5 @@
--- Hash the shape of a definition: steps in order with type, dependencies, conditions, modes, queue and fixed size. Other
--- options are no part of it, so they can change without a new version.
+-- Hash the shape of a definition: steps in order with type, dependencies, conditions, modes, queue and fixed size.
+-- Other options are no part of it, so they can change without a new version.
 create or replace function pgflow._definition_hash(p_definition jsonb)
 returns text
 language sql

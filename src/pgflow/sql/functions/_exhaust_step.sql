@@ -28,7 +28,9 @@ begin
     where state.run_id = p_run_id and state.step_slug = p_step_slug
     returning state.* into v_state;
     if v_state.remaining_tasks = 0 then
-      perform pgflow._finish_steps(array[p_run_id], array[p_step_slug]);
+      perform pgflow._finish_steps(array[v_state]);
+    elsif v_state.initial_tasks > pgflow._max_slice() then
+      perform pgflow._continue_fan_out(coalesce(v_state.queue_name, v_state.flow_slug), p_run_id, p_step_slug);
     end if;
     return;
   end if;
@@ -43,7 +45,9 @@ begin
   perform pgflow._archive_messages(p_run_id, array[p_step_slug]);
   perform pgflow._count_steps_down(p_run_id, 1);
   if v_state.when_exhausted = 'skip' then
-    perform pgflow._resolve_parents(array[p_run_id], array[p_step_slug]);
+    perform pgflow._resolve_parents(array(
+      select found.step from pgflow._steps_of(array[p_run_id], array[p_step_slug]) as found
+    ));
   else
     foreach v_child in array v_state.children loop
       perform pgflow._cascade_force_skip_steps(p_run_id, v_child, 'dependency_skipped');

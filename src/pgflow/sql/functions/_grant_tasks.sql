@@ -19,33 +19,38 @@ set enable_seqscan = off
 as $$
 begin
   return query
-  with asked as materialized (
+  with message as materialized (
+    select * from pgflow._task_messages(p_msg_ids, p_messages)
+  ),
+  steps as materialized (
     select
-      message.msg_id, message.run_id, message.step_slug, message.task_index, state.step_type, state.deps, state.timeout,
+      state.run_id, state.step_slug, state.step_type, state.deps, state.timeout,
       greatest(state.max_attempts, 1) as max_attempts, coalesce(state.queue_name, state.flow_slug) as queue_name,
-      case when state.deps = '{}' then run.input end as run_input
-    from pgflow._task_messages(p_msg_ids, p_messages) as message
+      case when state.deps = '{}' then state.run_input end as run_input
+    from (select distinct message.run_id, message.step_slug from message) as key
     cross join lateral (
-      select * from pgflow.step_states as known
-      where known.run_id = message.run_id and known.step_slug = message.step_slug
+      select known.*, run.status as run_status, run.input as run_input
+      from pgflow.step_states as known
+      inner join pgflow.runs as run on known.run_id = run.run_id
+      where known.run_id = key.run_id and known.step_slug = key.step_slug
       offset 0
     ) as state
-    cross join lateral (
-      select * from pgflow.runs as known where known.run_id = message.run_id offset 0
-    ) as run
-    where state.status = 'started' and run.status = 'started' and pgflow._can_run(p_handlers, state.flow_slug,
+    where state.status = 'started' and state.run_status = 'started' and pgflow._can_run(p_handlers, state.flow_slug,
       state.step_slug, state.step_type, state.deps)
   ),
   free as materialized (
     select
-      asked.*, task.place, task.status = 'started' as is_expired, task.attempts_count, task.last_worker_id, task.started_at,
-      task.status = 'started' and task.attempts_count - task.released_count >= asked.max_attempts as is_used_up
-    from asked
+      message.msg_id, steps.*, task.place, task.status = 'started' as is_expired, task.attempts_count, task.last_worker_id,
+      task.started_at, task.task_index,
+      task.status = 'started' and task.attempts_count - task.released_count >= steps.max_attempts as is_used_up,
+      case when task.input is null then pgflow._parent_outputs(steps.run_id, steps.deps) end as parents
+    from message
+    inner join steps on message.run_id = steps.run_id and message.step_slug = steps.step_slug
     cross join lateral (
       select known.*, known.ctid as place from pgflow.step_tasks as known
       where
-        known.run_id = asked.run_id and known.step_slug = asked.step_slug and known.task_index = asked.task_index
-        and known.message_id = asked.msg_id and (known.status = 'queued' or (p_recover and known.status = 'started'))
+        known.run_id = message.run_id and known.step_slug = message.step_slug and known.task_index = message.task_index
+        and known.message_id = message.msg_id and (known.status = 'queued' or (p_recover and known.status = 'started'))
       for update skip locked
       offset 0
     ) as task
@@ -71,19 +76,10 @@ begin
   where task.ctid = free.place
   returning
     task.flow_slug, task.run_id, task.step_slug, task.task_index, task.attempts_count,
-    case
-      when task.input is not null then task.input
-      when free.deps = '{}' then '{}'
-      else pgflow._dependency_outputs(task.run_id, free.deps)
-    end,
+    coalesce(task.input, (free.parents).outputs),
     case when task.input is null then free.run_input end,
     task.message_id, free.queue_name, free.step_type, task.attempts_count - task.released_count, free.max_attempts,
-    free.timeout, free.is_used_up,
-    case
-      when task.input is not null or free.deps = '{}' then '{}'
-      else pgflow._deferred_parents(task.run_id, free.deps)
-    end,
-    task.items, free.is_expired;
+    free.timeout, free.is_used_up, coalesce((free.parents).deferred, '{}'), task.items, free.is_expired;
 end
 $$;
 

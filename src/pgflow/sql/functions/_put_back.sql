@@ -21,7 +21,7 @@ begin
     order by message.queue_name
   loop
     if v_queue.over_ids is not null then
-      perform pgmq.archive(v_queue.queue_name, v_queue.over_ids);
+      perform pgflow._archive(v_queue.queue_name, v_queue.over_ids);
     end if;
     if v_queue.retry_ids is not null then
       perform pgflow._delay_messages(v_queue.queue_name, v_queue.retry_ids, v_queue.delays);

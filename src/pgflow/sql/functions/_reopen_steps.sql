@@ -21,16 +21,18 @@ begin
   update pgflow.step_states as state
   set
     status = case when tasks.total > 0 then 'started' else 'created' end,
-    remaining_tasks = case when tasks.total > 0 then tasks.total - tasks.completed end,
+    remaining_tasks = case when tasks.total > 0 then state.initial_tasks - coalesce(tasks.completed, 0) end,
     output = null, error_message = null, completed_at = null, failed_at = null, failed_tasks = 0
   from (
     select
-      step.slug as step_slug, count(task.run_id) as total, count(*) filter (where task.status = 'completed') as completed
+      step.slug as step_slug, count(task.run_id) as total,
+      sum(coalesce(task.items, 1)) filter (where task.status = 'completed') as completed
     from unnest(p_step_slugs) as step (slug)
     left join pgflow.step_tasks as task on task.run_id = p_run_id and step.slug = task.step_slug
     group by step.slug
   ) as tasks
   where state.run_id = p_run_id and state.step_slug = tasks.step_slug;
+  update pgflow.fan_outs as fan_out set paused = false where fan_out.run_id = p_run_id;
 end
 $$;
 

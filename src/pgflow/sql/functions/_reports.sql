@@ -1,5 +1,5 @@
--- Turn the parallel arrays of a batch into rows, in the order in which their tasks are locked, each with how its run and
--- step stand. It claims to return one row, and callers join nothing else before the tasks, so that every plan looks
+-- Turn the parallel arrays of a batch into rows, in the order in which their tasks are locked, each with how its run
+-- and step stand. It claims to return one row, and callers join nothing else before the tasks, so that every plan looks
 -- tasks up by their whole keys, whatever the statistics say.
 create or replace function pgflow._reports(
   p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[] default null,

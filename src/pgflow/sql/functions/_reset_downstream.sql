@@ -29,6 +29,7 @@ begin
   select array_agg(downstream.step_slug) into v_downstream
   from downstream
   where downstream.step_slug <> all(p_step_slugs);
+  delete from pgflow.fan_outs as fan_out where fan_out.run_id = p_run_id and fan_out.step_slug = any(v_downstream);
   delete from pgflow.step_tasks as task where task.run_id = p_run_id and task.step_slug = any(v_downstream);
   update pgflow.step_states as state
   set

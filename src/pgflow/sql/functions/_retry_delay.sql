@@ -1,5 +1,5 @@
--- Compute how long a failed task waits for its next attempt: what the handler asked for, else the exponential backoff of
--- its step, capped, plus up to the step's share of it at random.
+-- Compute how long a failed task waits for its next attempt: what the handler asked for, else the exponential backoff
+-- of its step, capped, plus up to the step's share of it at random.
 create or replace function pgflow._retry_delay(
   p_state pgflow.step_states, p_tries integer, p_retry_after real default null
 )

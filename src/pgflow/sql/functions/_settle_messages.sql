@@ -59,7 +59,7 @@ begin
     perform pgmq.delete(p_queue_name, v_unknown);
   end if;
   if v_over is not null then
-    perform pgmq.archive(p_queue_name, v_over);
+    perform pgflow._archive(p_queue_name, v_over);
   end if;
   if v_later is not null then
     perform pgflow._delay_messages(p_queue_name, v_later, array_fill(2::real, array[cardinality(v_later)]));

@@ -1,6 +1,6 @@
--- Give up on a task that has stalled too often: it stays started with its time of stalling, its message is archived, and
--- its step's policy decides about step and run. Left for the next time when another session holds the run.
--- Locks: the run exclusively if it is free, the task, the message.
+-- Give up on a task that has stalled too often: it stays started with its time of stalling, its message is archived,
+-- and its step's policy decides about step and run. Left for the next time when another session holds the run. Locks:
+-- the run exclusively if it is free, the task, the message.
 create or replace function pgflow._stall_for_good(p_run_id uuid, p_step_slug text, p_task_index integer)
 returns void
 language plpgsql

@@ -1,13 +1,12 @@
 -- Start every ready step of some live runs: state, event, tasks and messages, in the order of the definitions. Wakes
--- the workers of each queue once. Locks: the steps' rows, by run and slug.
-create or replace function pgflow._start_ready_steps(p_run_ids uuid[])
-returns void
+-- the workers of each queue once. With a taker, tasks are granted to it as by _enqueue_steps, and returned.
+-- Locks: the steps' rows, by run and slug.
+create or replace function pgflow._start_ready_steps(p_run_ids uuid[], p_taker pgflow.taker default null)
+returns pgflow.granted_task[]
 language plpgsql
 set search_path = ''
 as $$
 declare
-  v_step record;
-  v_queue record;
   v_started pgflow.step_states[];
 begin
   with ready as (
@@ -32,27 +31,12 @@ begin
   )
   select array_agg(started.step order by (started.step).run_id, (started.step).step_index) into v_started
   from started;
-
-  for v_step in select step.* from unnest(v_started) as step loop
-    perform pgflow._emit(
-      v_step.run_id, 'step:' || v_step.step_slug || ':started',
-      jsonb_build_object(
-        'event_type', 'step:started', 'run_id', v_step.run_id, 'flow_slug', v_step.flow_slug,
-        'step_slug', v_step.step_slug, 'status', 'started', 'started_at', v_step.started_at,
-        'remaining_tasks', v_step.remaining_tasks, 'remaining_deps', v_step.remaining_deps
-      )
-    );
-  end loop;
-  for v_queue in
-    select coalesce(step.queue_name, step.flow_slug) as name, array_agg(step order by step.run_id, step.step_index) as steps
-    from unnest(v_started) as step
-    group by 1
-    order by 1
-  loop
-    perform pgflow._enqueue_tasks(v_queue.name, v_queue.steps);
-    perform pg_notify('pgflow_wake', v_queue.name);
-  end loop;
+  if v_started is null then
+    return '{}';
+  end if;
+  perform pgflow._emit_all(array(select pgflow._step_event(step) from unnest(v_started) as step));
+  return pgflow._enqueue_steps(v_started, p_taker);
 end
 $$;
 
-comment on function pgflow._start_ready_steps(uuid[]) is 'Start every ready step of some runs, and wake the workers.';
+comment on function pgflow._start_ready_steps(uuid[], pgflow.taker) is 'Start every ready step of some runs, and wake the workers.';

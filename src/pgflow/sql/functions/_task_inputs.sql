@@ -1,8 +1,7 @@
--- List the tasks of a step that starts: one for a single step, so many for a map of fixed size, and for a map over an
--- array each element with its index. The array is taken apart once, here; no task ever looks at it again.
-create or replace function pgflow._task_inputs(
-  p_run_id uuid, p_step_type text, p_deps text[], p_initial_tasks integer, p_fixed_size boolean
-)
+-- List the tasks of a started step for its items from p_first up to p_end (exclusively): one for a single step, so many
+-- for a map of fixed size, and for a map over an array each element with its index, or a batch of them. An array is
+-- taken apart once, or once a slice; no task ever looks at it again.
+create or replace function pgflow._task_inputs(p_step pgflow.step_states, p_first integer, p_end integer)
 returns setof pgflow.task_input
 language plpgsql
 stable
@@ -10,32 +9,36 @@ rows 100
 set search_path = ''
 as $$
 declare
-  v_parent pgflow.step_states;
-  v_array jsonb;
+  v_items jsonb;
 begin
-  if p_step_type = 'single' or p_fixed_size then
-    return query select index, null::jsonb from generate_series(0, p_initial_tasks - 1) as index;
+  if p_step.step_type = 'single' or p_step.fixed_size then
+    return query select index, null::jsonb, null::int from generate_series(p_first, p_end - 1) as index;
     return;
   end if;
-  if cardinality(p_deps) = 0 then
-    select run.input into v_array from pgflow.runs as run where run.run_id = p_run_id;
+  if p_step.deps = '{}' then
+    select run.input into v_items from pgflow.runs as run where run.run_id = p_step.run_id;
   else
-    select state.* into v_parent from pgflow.step_states as state
-    where state.run_id = p_run_id and state.step_slug = p_deps[1];
-    if v_parent.step_type = 'map' and v_parent.output is null then
-      return query
-      select task.task_index, coalesce(task.output, 'null')
-      from pgflow.step_tasks as task
-      where task.run_id = p_run_id and task.step_slug = v_parent.step_slug;
-      return;
-    end if;
-    v_array := v_parent.output;
+    v_items := pgflow._parent_items(p_step.run_id, p_step.deps[1], p_first, p_end);
   end if;
-  return query
-  select (element.position - 1)::int, element.value
-  from jsonb_array_elements(v_array) with ordinality as element (value, position);
+  if jsonb_array_length(v_items) > p_end - p_first then
+    v_items := jsonb_path_query_array(
+      v_items, '$[$first to $last]', jsonb_build_object('first', p_first, 'last', p_end - 1)
+    );
+  end if;
+  if p_step.batch_size > 1 then
+    return query
+    select
+      p_first + (element.position - 1)::int / p_step.batch_size * p_step.batch_size,
+      jsonb_agg(element.value order by element.position), count(*)::int
+    from jsonb_array_elements(v_items) with ordinality as element (value, position)
+    group by 1;
+  else
+    return query
+    select p_first + (element.position - 1)::int, element.value, null::int
+    from jsonb_array_elements(v_items) with ordinality as element (value, position);
+  end if;
 end
 $$;
 
-comment on function pgflow._task_inputs(uuid, text, text[], integer, boolean) is
-'The index and the input of every task that a starting step needs.';
+comment on function pgflow._task_inputs(pgflow.step_states, integer, integer) is
+'The index and the input of the tasks that a step needs for some of its items.';

@@ -26,7 +26,7 @@ begin
       select
         case
           when state.deps = '{}' then p_run.input
-          else pgflow._dependency_outputs(state.run_id, state.deps)
+          else (pgflow._parent_outputs(state.run_id, state.deps)).outputs
         end as value
       where state.required_input_pattern is not null or state.forbidden_input_pattern is not null
     ) as subject

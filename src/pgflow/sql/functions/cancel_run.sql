@@ -1,5 +1,6 @@
 -- Cancel a live run: nothing of it starts any more, no message is left, and workers that hold tasks of it learn so when
--- they renew a lease or report. A run that is over is returned unchanged. Locks: the run exclusively, then the messages.
+-- they renew a lease or report. A run that is over is returned unchanged. Locks: the run exclusively, then the
+-- messages.
 create or replace function pgflow.cancel_run(run_id uuid, reason text default null)
 returns setof pgflow.runs
 language plpgsql

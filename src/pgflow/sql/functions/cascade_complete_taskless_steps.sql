@@ -53,7 +53,7 @@ begin
   if v_steps is null then
     return 0;
   end if;
-  perform pgflow._resolve_parents(array_fill(v_run_id, array[cardinality(v_slugs)]), v_slugs);
+  perform pgflow._resolve_parents(v_steps);
   perform pgflow._count_steps_down(v_run_id, cardinality(v_steps));
   for v_step in select step.* from unnest(v_steps) as step loop
     perform pgflow._emit(

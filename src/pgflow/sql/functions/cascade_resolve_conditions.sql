@@ -1,7 +1,7 @@
 -- Evaluate the conditions of a run's ready steps, round after round until none is skipped any more. An unmet condition
--- fails the run, skips the step, or skips it with all that depends on it. There is no limit on rounds; each looks only at
--- the children of what the last one skipped. Returns false when the run is or becomes failed.
--- Locks: the run's row, then the steps'; a caller that may fail the run by this holds the run exclusively.
+-- fails the run, skips the step, or skips it with all that depends on it. There is no limit on rounds; each looks only
+-- at the children of what the last one skipped. Returns false when the run is or becomes failed. Locks: the run's row,
+-- then the steps'; a caller that may fail the run by this holds the run exclusively.
 create or replace function pgflow.cascade_resolve_conditions(run_id uuid)
 returns boolean
 language plpgsql
@@ -39,7 +39,9 @@ begin
       select step.step_slug from unnest(v_unmet) as step where step.when_unmet = 'skip' order by step.step_index
     );
     perform pgflow._skip_steps(v_run_id, v_slugs, 'condition_unmet');
-    perform pgflow._resolve_parents(array_fill(v_run_id, array[cardinality(v_slugs)]), v_slugs);
+    perform pgflow._resolve_parents(array(
+      select found.step from pgflow._steps_of(array_fill(v_run_id, array[cardinality(v_slugs)]), v_slugs) as found
+    ));
     v_skipped := v_skipped + cardinality(v_slugs);
     for v_step in
       select step.step_slug from unnest(v_unmet) as step where step.when_unmet = 'skip-cascade' order by step.step_index

@@ -1,7 +1,9 @@
 -- Claim up to so many due tasks of a queue for a worker: read messages, hide them for the lease, grant their tasks. The
 -- message's visibility is the lease; a message that is visible while its task is started is the recovery of a worker
--- that died. Reads by visibility time, so messages that are not due cost nothing. Messages that grant nothing are put
--- right by _settle_messages. Never waits for another session. Locks: the worker's row, messages and tasks that are free.
+-- that died. Reads by visibility time, so messages that are not due cost nothing, and from both ends: three quarters of
+-- those due longest, the rest of the latest, so that what is new does not wait behind a backlog. Messages that grant
+-- nothing are put right by _settle_messages. A claim also creates the next slice of a large map, before it runs dry.
+-- Never waits for another session. Locks: the worker's row, a slice's, messages and tasks that are free.
 create or replace function pgflow.claim_tasks(
   queue_name text, worker_id uuid, qty integer, lease integer default 30, handlers text[] default null
 )
@@ -10,15 +12,12 @@ language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := clock_timestamp();
   v_steps text[];
-  v_msg_ids bigint[];
-  v_messages jsonb[];
+  v_newest int := case when claim_tasks.qty = 1 then round(random()) else ceil(claim_tasks.qty / 4.0) end;
+  v_read pgflow.read_messages;
   v_granted pgflow.granted_task[];
 begin
   perform 1 from pgflow.workers as worker where worker.worker_id = claim_tasks.worker_id for key share;
@@ -29,38 +28,23 @@ begin
   if claim_tasks.handlers is not null then
     v_steps := array(select split_part(handler, '(', 1) from unnest(claim_tasks.handlers) as handler);
   end if;
-  execute format(
-    $sql$
-    with hidden as (
-      update pgmq.%1$I as message
-      set vt = $1 + make_interval(secs => $4), read_ct = message.read_ct + 1
-      where message.msg_id = any(array(
-        select due.msg_id from pgmq.%1$I as due
-        where
-          due.vt <= $1
-          and ($2 is null or coalesce((due.message ->> 'flow_slug') || '.' || (due.message ->> 'step_slug') = any($2), true))
-        order by due.vt
-        limit $3
-        for update skip locked
-      ))
-      returning message.msg_id, message.message
-    )
-    select array_agg(hidden.msg_id), array_agg(hidden.message) from hidden
-    $sql$,
-    pgmq.format_table_name(claim_tasks.queue_name, 'q')
-  )
-  into v_msg_ids, v_messages
-  using
-    v_now, v_steps, claim_tasks.qty, claim_tasks.lease;
-  if v_msg_ids is null then
+  if exists (
+    select 1 from pgflow.fan_outs as fan_out where fan_out.queue_name = claim_tasks.queue_name and not fan_out.paused
+  ) then
+    perform pgflow._continue_fan_out(claim_tasks.queue_name);
+  end if;
+  execute 'select * from ' || pgflow._queue_function(claim_tasks.queue_name, 'read') || '($1, $2, $3, $4, $5)'
+  into v_read
+  using v_now, claim_tasks.lease, claim_tasks.qty - v_newest, v_newest, v_steps;
+  if v_read.msg_ids is null then
     return;
   end if;
 
   select array_agg(granted) into v_granted
-  from pgflow._grant_tasks(v_msg_ids, v_messages, claim_tasks.worker_id, true, claim_tasks.handlers) as granted;
-  if coalesce(cardinality(v_granted), 0) < cardinality(v_msg_ids) then
+  from pgflow._grant_tasks(v_read.msg_ids, v_read.messages, claim_tasks.worker_id, true, claim_tasks.handlers) as granted;
+  if coalesce(cardinality(v_granted), 0) < cardinality(v_read.msg_ids) then
     perform pgflow._settle_messages(
-      claim_tasks.queue_name, v_msg_ids, v_messages,
+      claim_tasks.queue_name, v_read.msg_ids, v_read.messages,
       array(select granted.msg_id from unnest(v_granted) as granted)
     );
   end if;

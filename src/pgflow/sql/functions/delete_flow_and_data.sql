@@ -16,6 +16,7 @@ begin
   perform pgflow._delete_run_messages(v_run_ids);
   if to_regclass(format('pgmq.%I', pgmq.format_table_name(v_queue, 'q'))) is not null then
     perform pgmq.drop_queue(v_queue);
+    perform pgflow._drop_queue_functions(v_queue);
   end if;
   delete from pgflow.step_tasks as task where task.run_id = any(v_run_ids);
   delete from pgflow.step_states as state where state.run_id = any(v_run_ids);

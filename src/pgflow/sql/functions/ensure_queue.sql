@@ -1,4 +1,5 @@
--- Create a pgmq queue unless it is there. pgmq serialises creations of one queue by an advisory lock.
+-- Create a pgmq queue unless it is there, and the functions that work on it. pgmq serialises creations of one queue by
+-- an advisory lock.
 create or replace function pgflow.ensure_queue(queue_name text)
 returns void
 language plpgsql
@@ -8,6 +9,7 @@ begin
   if to_regclass(format('pgmq.%I', pgmq.format_table_name(ensure_queue.queue_name, 'q'))) is null then
     perform pgmq.create(ensure_queue.queue_name);
   end if;
+  perform pgflow._queue_function(ensure_queue.queue_name, 'send');
 end
 $$;
 

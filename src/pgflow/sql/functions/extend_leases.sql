@@ -1,6 +1,6 @@
--- Renew the leases of a batch of running tasks: hide their messages for so many seconds from now. Only the holder of the
--- current fence can; a worker that is answered stale or finished must stop its handler.
--- Locks: the runs shared, the tasks, then the messages.
+-- Renew the leases of a batch of running tasks: hide their messages for so many seconds from now. Only the holder of
+-- the current fence can; a worker that is answered stale or finished must stop its handler. Locks: the runs shared, the
+-- tasks, then the messages.
 create or replace function pgflow.extend_leases(
   run_ids uuid[], step_slugs text[], task_indexes integer[], attempts integer[], lease integer default 30
 )

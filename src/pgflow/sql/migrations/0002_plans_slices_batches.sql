@@ -1,9 +1,17 @@
 -- Stored plans for fast starts, large maps in slices, tasks that carry a batch of items.
 
+-- What these replace; functions and views are applied anew after the migrations.
+drop view if exists pgflow.failed_tasks;
+drop function if exists pgflow._create_step_states(pgflow.runs, pgflow.flows);
+drop function if exists pgflow._checked_input(text, boolean, jsonb);
+drop function if exists pgflow._deferred_parents(uuid, text[]);
+drop function if exists pgflow._dependency_outputs(uuid, text[]);
+
 -- Definitions ---------------------------------------------------------------------------------------------------
 
 alter table pgflow.flows add column revision integer not null default 0;
-comment on column pgflow.flows.revision is 'Grows with every change of the flow, its steps or their dependencies; stored plans carry it.';
+comment on column pgflow.flows.revision is
+'Grows with every change of the flow, its steps or their dependencies; stored plans carry it.';
 
 alter table pgflow.steps add column opt_batch_size integer
 constraint opt_batch_size_is_positive check (opt_batch_size > 0);
@@ -32,8 +40,8 @@ create table pgflow.planned_steps (
   step_slug text not null,
   step_type text not null,
   initial_tasks integer,
-  deps text [] not null,
-  children text [] not null,
+  deps text[] not null,
+  children text[] not null,
   feeds_map boolean not null,
   fixed_size boolean not null,
   queue_name text not null,
@@ -54,7 +62,8 @@ create table pgflow.planned_steps (
   constraint planned_steps_plan_fkey foreign key (flow_slug, version, revision)
   references pgflow.flow_plans (flow_slug, version, revision) on delete cascade
 );
-comment on table pgflow.planned_steps is 'The steps of a stored plan, with options resolved: what each run''s step_states start from.';
+comment on table pgflow.planned_steps is
+'The steps of a stored plan, with options resolved: what each run''s step_states start from.';
 
 -- Runs ----------------------------------------------------------------------------------------------------------
 
@@ -105,3 +114,42 @@ create type pgflow.work_item as (
 );
 comment on type pgflow.work_item is
 'A report that was not accepted, told by its outcome; or, with a null outcome, a task that was granted.';
+
+create type pgflow.event as (name text, payload jsonb, value_key text, value jsonb);
+comment on type pgflow.event is 'One transition to tell of; value is the part that may be large.';
+
+create type pgflow.plan as (summary pgflow.flow_plans, steps pgflow.planned_steps []);
+comment on type pgflow.plan is 'A stored plan with its steps; null for a flow that does not exist.';
+
+drop type pgflow.plan_summary cascade;
+
+create type pgflow.taker as (worker_id uuid, queue_names text [], handlers text [], qty integer, lease integer);
+comment on type pgflow.taker is
+'A worker that takes tasks as they become ready: how many, of which steps and queues, for how long.';
+
+drop type pgflow.task_input cascade;
+create type pgflow.task_input as (task_index integer, input jsonb, items integer);
+
+create type pgflow.parent_outputs as (outputs jsonb, deferred text []);
+
+alter type pgflow.accepted_tasks add attribute items integer[];
+
+create type pgflow.completed_work as (accepted pgflow.accepted_tasks, granted pgflow.granted_task []);
+comment on type pgflow.completed_work is 'What of a batch of completions was accepted, and what was granted in turn.';
+
+create type pgflow.counted_step as (run_id uuid, step_slug text, items bigint, bytes bigint);
+comment on type pgflow.counted_step is 'So many items of a step, with outputs of that size, are over.';
+
+create type pgflow.read_messages as (msg_ids bigint [], messages jsonb []);
+comment on type pgflow.read_messages is 'Messages that a claim has hidden.';
+
+create type pgflow.new_tasks as (
+  numbers integer [],
+  task_indexes integer [],
+  inputs jsonb [],
+  items integer [],
+  due_at timestamptz [],
+  is_taken boolean [],
+  messages jsonb []
+);
+comment on type pgflow.new_tasks is 'Tasks to be created, as parallel arrays; a number tells the step.';

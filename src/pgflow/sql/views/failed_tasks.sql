@@ -7,7 +7,7 @@ select
   task.task_index,
   coalesce(
     task.input,
-    case when state.deps = '{}' then run.input else pgflow._dependency_outputs(task.run_id, state.deps) end
+    case when state.deps = '{}' then run.input else (pgflow._parent_outputs(task.run_id, state.deps)).outputs end
   ) as input,
   task.error_message,
   task.attempts_count,

@@ -1,0 +1,23 @@
+-- Make the functions of every queue anew that flows use, as this release wants them. Called at each install.
+create or replace function pgflow._refresh_queue_functions()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_queue text;
+begin
+  for v_queue in
+    select pgflow._queue_name(flow.flow_slug) from pgflow.flows as flow
+    union
+    select step.opt_queue from pgflow.steps as step where step.opt_queue is not null
+    order by 1
+  loop
+    if to_regclass(format('pgmq.%I', lower('q_' || v_queue))) is not null then
+      perform pgflow._make_queue_functions(v_queue);
+    end if;
+  end loop;
+end
+$$;
+
+comment on function pgflow._refresh_queue_functions() is 'Make the functions of all queues anew.';
