@@ -19,6 +19,7 @@ from pgflow.records import RunStatus
 
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812 - Client.list hides the builtin in its class
+    from collections.abc import Awaitable, Callable, Iterable
 
     from psycopg import AsyncConnection, Connection
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Progress", "Result", "Run", "start_in"]
 
 InputT = TypeVar("InputT")
+T = TypeVar("T")
 
 
 class Client:
@@ -81,20 +83,42 @@ class Client:
                 hint="With a synchronous connection use: pgflow.client.start_in(connection, flow, input)",
             )
         slug, text = encode_start(flow, input)
-        for is_repeated in (False, True):
-            version = (
-                None if isinstance(flow, str) else await self._version(flow, afresh=is_repeated)
-            )
-            try:
-                run_id = await self.database.start_flow(
-                    slug, text, None, key, version, connection=connection
-                )
-                return Run(self.database, run_id, flow)
-            except FlowNotFound:
-                # Somebody has deleted the flow since this process has registered it.
-                if isinstance(flow, str) or connection is not None or is_repeated:
-                    raise
-        raise AssertionError
+        run_id = await self._start(
+            flow,
+            lambda version: self.database.start_flow(
+                slug, text, None, key, version, connection=connection
+            ),
+            once=connection is not None,
+        )
+        return Run(self.database, run_id, flow)
+
+    async def start_many(
+        self,
+        flow: Flow[InputT] | str,
+        inputs: Iterable[InputT],
+        *,
+        keys: Iterable[str | None] | None = None,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> List[Run]:
+        """Start a run of a flow for each input, in one transaction, and return them in that order.
+
+        `keys` are as many as the inputs; None among them is a run without a key. All else is as in `start`.
+        A call for a thousand runs takes a fraction of the time of a thousand calls; beyond some ten thousand inputs
+        make several calls, since each holds all its inputs in memory.
+        """
+        texts = [encode_start(flow, value)[1] for value in inputs]
+        named = None if keys is None else list(keys)
+        if named is not None and len(named) != len(texts):
+            raise UsageError(f"{len(named)} keys were given for {len(texts)} inputs")
+        slug = flow.slug if isinstance(flow, Flow) else flow
+        run_ids = await self._start(
+            flow,
+            lambda version: self.database.start_many(
+                slug, texts, named, version, connection=connection
+            ),
+            once=connection is not None,
+        )
+        return [Run(self.database, run_id, flow) for run_id in run_ids]
 
     async def get(self, run_id: UUID | str, *, flow: Flow[Any] | None = None) -> Run:
         """Return the handle of a run; `flow` lets its outputs be decoded. Raises RunNotFound."""
@@ -144,6 +168,19 @@ class Client:
     async def workers(self) -> List[WorkerRecord]:
         """Return the workers, the latest heartbeat first."""
         return await self.database.workers()
+
+    async def _start(
+        self, flow: Flow[Any] | str, start: Callable[[int | None], Awaitable[T]], *, once: bool
+    ) -> T:
+        if isinstance(flow, str):
+            return await start(None)
+        try:
+            return await start(await self._version(flow, afresh=False))
+        except FlowNotFound:
+            # Somebody has deleted the flow since this process has registered it.
+            if once:
+                raise
+        return await start(await self._version(flow, afresh=True))
 
     async def _version(self, flow: Flow[Any], *, afresh: bool) -> int:
         definition = _definition(flow)

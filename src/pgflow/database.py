@@ -26,16 +26,8 @@ from pgflow._pool import (
     fetch,
     is_transient,
 )
-from pgflow._starts import (
-    REFUSED,
-    START,
-    define_flow_on,
-    only_id,
-    refused,
-    start_flow_on,
-)
+from pgflow._starts import Runs, define_flow_on, start_flow_on
 from pgflow._tasks import Tasks, complete_tasks_on, text_array
-from pgflow.records import RunRecord, TaskOutput
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -68,7 +60,7 @@ EVENTS_CHANNEL = "pgflow_events"
 WAKE_CHANNEL = "pgflow_wake"
 
 
-class Database(Definitions, Tasks):
+class Database(Definitions, Runs, Tasks):
     """A pgflow database; open it with `async with Database.connect(dsn) as db` or `await` it.
 
     Safe for any number of concurrent tasks of one event loop. Raises ConnectionFailed,
@@ -225,50 +217,6 @@ class Database(Definitions, Tasks):
             if not live:
                 await self.delete_flow_and_data(flow_slug, connection=connection)
             return live
-
-    # Runs
-
-    async def start_flow(
-        self,
-        flow_slug: str,
-        input: str,  # noqa: A002 - the SQL function's parameter
-        run_id: UUID | None = None,
-        idempotency_key: str | None = None,
-        version: int | None = None,
-        *,
-        connection: AsyncConnection[Any] | None = None,
-    ) -> UUID:
-        """Start a run on `input` (JSON text) and return its id; the same key returns the same run."""
-        parameters = (flow_slug, input, run_id, idempotency_key, version)
-        try:
-            rows = await self._fetch(START, *parameters, connection=connection)
-        except REFUSED as error:
-            raise refused(error, flow_slug, await self.flow_slugs()) from error
-        return only_id(rows)
-
-    async def cancel_run(self, run_id: UUID, reason: str | None = None) -> RunRecord | None:
-        """Cancel a run; one that has ended stays as it is. Returns nothing for an unknown id."""
-        runs = await self._read(
-            RunRecord, "from pgflow.cancel_run(%s::uuid, %s::text)", run_id, reason
-        )
-        return runs[0] if runs else None
-
-    async def retry_run(self, run_id: UUID, step_slug: str | None = None) -> RunRecord | None:
-        """Work again on what failed in a run, or in one step of it."""
-        runs = await self._read(
-            RunRecord, "from pgflow.retry_run(%s::uuid, %s::text)", run_id, step_slug
-        )
-        return runs[0] if runs else None
-
-    async def step_output(
-        self, run_id: UUID, step_slug: str, after_index: int = -1, max_rows: int = 1000
-    ) -> list[TaskOutput]:
-        """Return one page of a step's task outputs, in the order of their index."""
-        statement = "select task_index, output from pgflow.step_output(%s::uuid, %s::text, %s::int, %s::int)"
-        return [
-            TaskOutput(*row)
-            for row in await self._fetch(statement, run_id, step_slug, after_index, max_rows)
-        ]
 
     # Workers and upkeep
 

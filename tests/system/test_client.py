@@ -448,3 +448,45 @@ async def test_a_long_error_reaches_who_waits_at_once(db: Database) -> None:
     with pytest.raises(RunFailed):
         await waiting
     assert time.perf_counter() - began < 1
+
+
+# Many at once
+
+
+async def test_many_runs_start_in_the_order_of_their_inputs(db: Database) -> None:
+    runs = await Client(db).start_many(make_flow(), [{"n": n} for n in range(5)])
+    assert len({run.id for run in runs}) == 5
+    await work(db, "numbers", FUNCTIONS)
+    assert [(await run.result())["total"] for run in runs] == [0, 0, 10, 30, 60]
+
+
+async def test_many_runs_take_keys_into_account(db: Database) -> None:
+    client = Client(db)
+    first = await client.start(make_flow(), {"n": 1}, key="a")
+    runs = await client.start_many(make_flow(), [{"n": 2}] * 4, keys=["a", None, "b", "b"])
+    assert runs[0].id == first.id
+    assert runs[2].id == runs[3].id
+    assert len({run.id for run in runs}) == 3
+    assert await count_runs(db) == 3
+
+
+async def test_many_runs_start_all_or_none(db: Database) -> None:
+    client = Client(db)
+    with pytest.raises(EncodingError):
+        await client.start_many(make_flow(), [{"n": 1}, {"n": "x" + chr(0)}])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="1 keys were given for 2 inputs"):
+        await client.start_many(make_flow(), [{"n": 1}, {"n": 2}], keys=["a"])
+    with pytest.raises(UsageError, match="blank"):
+        await client.start_many(make_flow(), [{"n": 1}, {"n": 2}], keys=["a", " "])
+    with pytest.raises(FlowNotFound):
+        await client.start_many("nothing_of_that_name", [1, 2])
+    assert await client.start_many(make_flow(), []) == []
+    assert await count_runs(db) == 0
+
+
+async def test_many_runs_start_after_their_flow_was_deleted(db: Database) -> None:
+    client = Client(db)
+    await client.start_many(make_flow(), [{"n": 1}])
+    await db.delete_flow_and_data("numbers")
+    (run,) = await client.start_many(make_flow(), [{"n": 2}])
+    assert await run.status() == "started"
