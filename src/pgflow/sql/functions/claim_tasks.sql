@@ -40,6 +40,15 @@ begin
     return;
   end if;
 
+  if cardinality(v_read.msg_ids) = 1 then
+    v_granted[1] := pgflow._grant_single(
+      v_read.msg_ids[1], v_read.messages[1], claim_tasks.worker_id, claim_tasks.handlers
+    );
+    if v_granted[1].run_id is not null then
+      return query select * from unnest(v_granted);
+      return;
+    end if;
+  end if;
   select array_agg(granted) into v_granted
   from pgflow._grant_tasks(v_read.msg_ids, v_read.messages, claim_tasks.worker_id, true, claim_tasks.handlers) as granted;
   if coalesce(cardinality(v_granted), 0) < cardinality(v_read.msg_ids) then
