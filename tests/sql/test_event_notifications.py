@@ -10,6 +10,8 @@ import pytest
 from tests.support.sql import (
     Connection,
     begin,
+    call,
+    claim,
     complete,
     define,
     diamond,
@@ -19,6 +21,7 @@ from tests.support.sql import (
     start,
     work,
 )
+from tests.support.tasks import arrays
 
 Heard = list[tuple[str, str]]
 
@@ -188,3 +191,17 @@ def test_a_steps_own_queue_is_woken_by_its_name(listener: tuple[Connection, Hear
     define(connection, "f", {"a": {"queue": "gpu"}, "b": []})
     start(connection, "f")
     assert sorted(of(heard, "pgflow_wake")) == ["f", "gpu"]
+
+
+def test_a_retry_that_is_due_later_wakes_those_who_sleep_past_it(
+    listener: tuple[Connection, Heard],
+) -> None:
+    connection, heard = listener
+    define(connection, "f", {"a": []}, base_delay=5)
+    run_id = start(connection, "f")["run_id"]
+    granted = claim(connection, "f")
+    heard.clear()
+    call(connection, "extend_leases", **arrays(granted), lease=60)
+    assert of(heard, "pgflow_wake") == []
+    fail(connection, run_id, "a")
+    assert of(heard, "pgflow_wake") == ["f"]

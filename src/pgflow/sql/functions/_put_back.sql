@@ -1,6 +1,9 @@
 -- Delay the messages of tasks that are to be retried, and archive those of tasks that failed for good (delay null).
--- Workers are woken where a retry is due at once. Locks: the messages, by queue and id.
-create or replace function pgflow._put_back(p_queue_names text[], p_message_ids bigint[], p_delays real[])
+-- Workers are woken, unless p_wakes is false, at once also for what is due later: who sleeps has to learn of the time.
+-- Locks: the messages, by queue and id.
+create or replace function pgflow._put_back(
+  p_queue_names text[], p_message_ids bigint[], p_delays real[], p_wakes boolean default true
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -13,8 +16,7 @@ begin
       message.queue_name,
       array_agg(message.id order by message.id) filter (where message.delay is null) as over_ids,
       array_agg(message.id order by message.id) filter (where message.delay is not null) as retry_ids,
-      array_agg(message.delay order by message.id) filter (where message.delay is not null) as delays,
-      min(message.delay) as soonest
+      array_agg(message.delay order by message.id) filter (where message.delay is not null) as delays
     from unnest(p_queue_names, p_message_ids, p_delays) as message (queue_name, id, delay)
     where message.id is not null
     group by message.queue_name
@@ -25,13 +27,13 @@ begin
     end if;
     if v_queue.retry_ids is not null then
       perform pgflow._delay_messages(v_queue.queue_name, v_queue.retry_ids, v_queue.delays);
-    end if;
-    if v_queue.soonest = 0 then
-      perform pg_notify('pgflow_wake', v_queue.queue_name);
+      if p_wakes then
+        perform pg_notify('pgflow_wake', v_queue.queue_name);
+      end if;
     end if;
   end loop;
 end
 $$;
 
-comment on function pgflow._put_back(text[], bigint[], real[]) is
+comment on function pgflow._put_back(text[], bigint[], real[], boolean) is
 'Delay or archive the messages of tasks that did not succeed.';

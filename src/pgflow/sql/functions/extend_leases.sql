@@ -18,7 +18,8 @@ begin
   perform pgflow._lock_runs(run_ids, '{}');
   v_held := pgflow._lock_held_tasks(run_ids, step_slugs, task_indexes, attempts);
   perform pgflow._put_back(
-    v_held.queue_names, v_held.message_ids, array_fill(lease::real, array[coalesce(cardinality(v_held.message_ids), 0)])
+    v_held.queue_names, v_held.message_ids, array_fill(lease::real, array[coalesce(cardinality(v_held.message_ids), 0)]),
+    false
   );
   return query
   select * from pgflow._report_outcomes(run_ids, step_slugs, task_indexes, attempts, v_held, '{}');
