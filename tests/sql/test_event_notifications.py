@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.support.sql import (
     Connection,
     begin,
+    call,
+    claim,
     complete,
     define,
     diamond,
@@ -19,6 +22,7 @@ from tests.support.sql import (
     start,
     work,
 )
+from tests.support.tasks import arrays
 
 Heard = list[tuple[str, str]]
 
@@ -188,3 +192,16 @@ def test_a_steps_own_queue_is_woken_by_its_name(listener: tuple[Connection, Hear
     define(connection, "f", {"a": {"queue": "gpu"}, "b": []})
     start(connection, "f")
     assert sorted(of(heard, "pgflow_wake")) == ["f", "gpu"]
+
+
+def test_items_of_a_batch_that_are_due_at_once_wake_their_queue_once(
+    listener: tuple[Connection, Heard],
+) -> None:
+    connection, heard = listener
+    define(connection, "f", {"m": {"step_type": "map", "batch_size": 4}}, base_delay=0)
+    start(connection, "f", [1, 2, 3, 4])
+    heard.clear()
+    granted = claim(connection, "f", 1)
+    results = [{"output": 1}, {"error": "x"}, {"error": "y"}, {"output": 4}]
+    call(connection, "split_batches", **arrays(granted), results=[Jsonb(results)])
+    assert of(heard, "pgflow_wake") == ["f"]

@@ -13,8 +13,10 @@ declare
   v_step_slugs text[] := '{}';
 begin
   for v_done in
-    select accepted.run_id, accepted.step_slug, count(*) as tasks, sum(accepted.bytes) as bytes
-    from unnest(p_accepted.run_ids, p_accepted.step_slugs, p_accepted.bytes) as accepted (run_id, step_slug, bytes)
+    select
+      accepted.run_id, accepted.step_slug, sum(coalesce(accepted.items, 1)) as tasks, sum(accepted.bytes) as bytes
+    from unnest(p_accepted.run_ids, p_accepted.step_slugs, p_accepted.bytes, p_accepted.items)
+      as accepted (run_id, step_slug, bytes, items)
     group by accepted.run_id, accepted.step_slug
     order by accepted.run_id, accepted.step_slug
   loop

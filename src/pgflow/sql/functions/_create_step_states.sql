@@ -20,7 +20,8 @@ begin
       step.opt_max_attempts as max_attempts, step.opt_base_delay as base_delay, step.opt_max_delay as max_delay,
       step.opt_jitter as jitter, step.opt_timeout as timeout, step.opt_start_delay as start_delay,
       step.opt_max_failed_tasks as max_failed_tasks, step.opt_max_failed_percent as max_failed_percent,
-      step.required_input_pattern, step.forbidden_input_pattern, step.when_unmet, step.when_exhausted
+      step.required_input_pattern, step.forbidden_input_pattern, step.when_unmet, step.when_exhausted,
+      step.opt_batch_size as batch_size
     from pgflow.steps as step
     left join (
       select dep.step_slug, array_agg(dep.dep_slug order by dep.dep_slug collate "C") as slugs
@@ -36,7 +37,8 @@ begin
       step.max_attempts, step.base_delay, step.max_delay,
       step.jitter, step.timeout, step.start_delay,
       step.max_failed_tasks, step.max_failed_percent,
-      step.required_input_pattern, step.forbidden_input_pattern, step.when_unmet, step.when_exhausted
+      step.required_input_pattern, step.forbidden_input_pattern, step.when_unmet, step.when_exhausted,
+      step.batch_size
     from (select 1 where p_run.flow_version <> p_flow.version) as other
     cross join lateral pgflow._version_steps(p_run.flow_slug, p_run.flow_version) as step
   ),
@@ -50,7 +52,8 @@ begin
   insert into pgflow.step_states (
     flow_slug, run_id, step_slug, remaining_deps, initial_tasks, step_index, step_type, deps, children, feeds_map,
     fixed_size, queue_name, max_attempts, base_delay, max_delay, jitter, timeout, start_delay, max_failed_tasks,
-    max_failed_percent, required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted
+    max_failed_percent, required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted,
+    batch_size
   )
   select
     p_run.flow_slug, p_run.run_id, step.step_slug, step.deps_count,
@@ -67,7 +70,8 @@ begin
     coalesce(step.max_attempts, p_flow.opt_max_attempts), coalesce(step.base_delay, p_flow.opt_base_delay),
     coalesce(step.max_delay, p_flow.opt_max_delay), coalesce(step.jitter, p_flow.opt_jitter),
     coalesce(step.timeout, p_flow.opt_timeout), step.start_delay, step.max_failed_tasks, step.max_failed_percent,
-    step.required_input_pattern, step.forbidden_input_pattern, step.when_unmet, step.when_exhausted
+    step.required_input_pattern, step.forbidden_input_pattern, step.when_unmet, step.when_exhausted,
+    step.batch_size
   from planned as step
   left join followers on step.step_slug = followers.parent;
 end

@@ -17,17 +17,17 @@ begin
   with fresh as materialized (
     select nextval(v_sequence) as msg_id, task.*
     from (
-      select step.flow_slug, step.run_id, step.step_slug, step.start_delay, item.task_index, item.input
+      select step.flow_slug, step.run_id, step.step_slug, step.start_delay, item.task_index, item.input, item.items
       from unnest(p_steps) with ordinality as step
       cross join lateral pgflow._task_inputs(
-        step.run_id, step.step_type, step.deps, step.initial_tasks, step.fixed_size
+        step.run_id, step.step_type, step.deps, step.initial_tasks, step.fixed_size, step.batch_size
       ) as item
       order by step.ordinality, item.task_index
     ) as task
   ),
   created as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, input)
-    select fresh.flow_slug, fresh.run_id, fresh.step_slug, fresh.task_index, fresh.msg_id, fresh.input
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, input, items)
+    select fresh.flow_slug, fresh.run_id, fresh.step_slug, fresh.task_index, fresh.msg_id, fresh.input, fresh.items
     from fresh
   )
   select

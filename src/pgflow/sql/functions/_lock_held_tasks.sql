@@ -17,7 +17,8 @@ begin
     from pgflow._reports(p_run_ids, p_step_slugs, p_task_indexes, p_attempts) as report
     cross join lateral (
       select
-        known.run_id, known.step_slug, known.task_index, known.attempts_count, known.message_id, known.ctid as place
+        known.run_id, known.step_slug, known.task_index, known.attempts_count, known.message_id, known.items,
+        known.ctid as place
       from pgflow.step_tasks as known
       where
         known.run_id = report.run_id and known.step_slug = report.step_slug and known.task_index = report.task_index
@@ -35,7 +36,8 @@ begin
   )
   select
     array_agg(once.run_id), array_agg(once.step_slug), array_agg(once.task_index), array_agg(once.attempts_count),
-    array_agg(once.message_id), array_agg(once.queue_name), null, array_agg(once.place), array_agg(once.position)
+    array_agg(once.message_id), array_agg(once.queue_name), null, array_agg(once.place), array_agg(once.position),
+    array_agg(once.items)
   into v_held
   from once;
   return v_held;

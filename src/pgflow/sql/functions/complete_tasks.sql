@@ -29,6 +29,7 @@ begin
     end loop;
     v_accepted := pgflow._lock_held_tasks(run_ids, step_slugs, task_indexes, complete_tasks.attempts);
   end if;
+  perform pgflow._check_batch_outputs(v_accepted, outputs);
   update pgflow.step_tasks as task
   set status = 'completed', output = outputs[held.position], completed_at = greatest(now(), task.started_at)
   from unnest(v_accepted.ctids, v_accepted.positions) as held (place, position)

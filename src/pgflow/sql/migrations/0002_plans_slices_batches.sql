@@ -5,8 +5,11 @@
 alter table pgflow.flows add column revision integer not null default 0;
 comment on column pgflow.flows.revision is 'Grows with every change of the flow, its steps or their dependencies; stored plans carry it.';
 
-alter table pgflow.steps add column opt_batch_size integer
-constraint opt_batch_size_is_positive check (opt_batch_size > 0);
+alter table pgflow.steps
+add column opt_batch_size integer
+constraint opt_batch_size_is_in_range check (opt_batch_size between 1 and 10000),
+add constraint opt_batch_size_needs_an_array
+check (opt_batch_size is null or (step_type = 'map' and (opt_initial_tasks is null or deps_count > 0)));
 comment on column pgflow.steps.opt_batch_size is 'So many items of a map share one task; null for one each.';
 
 -- A plan is right for the revision that it was made at, so it is never updated: a new revision makes a new one.
@@ -83,6 +86,8 @@ comment on table pgflow.fan_outs is 'Maps whose tasks are created in slices, and
 alter type pgflow.granted_task add attribute items integer;
 alter type pgflow.granted_task add attribute recovered boolean;
 
+alter type pgflow.accepted_tasks add attribute items integer [];
+
 create type pgflow.work_item as (
   outcome text,
   flow_slug text,
@@ -105,3 +110,6 @@ create type pgflow.work_item as (
 );
 comment on type pgflow.work_item is
 'A report that was not accepted, told by its outcome; or, with a null outcome, a task that was granted.';
+
+drop type pgflow.task_input cascade;
+create type pgflow.task_input as (task_index integer, input jsonb, items integer);
