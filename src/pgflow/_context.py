@@ -91,13 +91,17 @@ def current_task() -> TaskContext:
 class TaskContext:
     """One attempt of one task, as its handler sees it."""
 
-    __slots__ = ("_log", "_progress_at", "kind", "services", "task", "unit")
+    __slots__ = ("_log", "_progress_at", "batched", "kind", "services", "task", "unit")
 
-    def __init__(self, task: GrantedTask, services: Services, kind: Kind) -> None:
+    def __init__(
+        self, task: GrantedTask, services: Services, kind: Kind, *, batched: bool = False
+    ) -> None:
         self.task = task
         self.services = services
         self.kind: Kind = kind
         """Where the handler runs: async, thread or process."""
+        self.batched = batched or task.items is not None
+        """Whether the task completes together with other items of its map, or might."""
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
         self._progress_at = -PROGRESS_INTERVAL
         self.unit: AsyncUnit | SyncUnit | None = None
@@ -163,7 +167,7 @@ class TaskContext:
     @property
     def idempotency_key(self) -> str:
         """Return a key that is the same in every attempt, and differs between any two tasks."""
-        return str(uuid5(self.task.run_id, f"{self.task.step_slug}/{self.task.task_index}"))
+        return str(uuid5(self.task.run_id, f"{self.task.step_slug}/{self.index}"))
 
     @property
     def run_input(self) -> Any:
@@ -180,7 +184,9 @@ class TaskContext:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """Return a logger whose records carry run_id, flow, step, task and attempt."""
         if self._log is None:
-            self._log = logging.LoggerAdapter(_task_log, log_fields(self.task))
+            self._log = logging.LoggerAdapter(
+                _task_log, log_fields(self.task) | {"task": self.index}
+            )
         return self._log
 
     def progress(self, fraction: float, message: str = "") -> None:
@@ -209,6 +215,12 @@ class TaskContext:
             raise UsageError(
                 "transaction() does not exist in a handler with isolation='process'",
                 hint="Return the data and write it in a following step, or use isolation='thread'.",
+            )
+        if self.batched:
+            raise UsageError(
+                f"transaction() does not exist in step {self.step_slug}, whose items share tasks:"
+                " it would commit with the completion of all of them",
+                hint="Take batch_size off the step.",
             )
         # The processes of isolated handlers start without the driver.
         from pgflow._transactions import TransactionBlock  # noqa: PLC0415

@@ -62,15 +62,17 @@ class Definitions(Reads):
         initial_tasks: int | None = None,
         max_failed_tasks: int | None = None,
         max_failed_percent: float | None = None,
+        batch_size: int | None = None,
     ) -> None:
         """Add a step (patterns as JSON text) to a flow; one that exists stays unchanged."""
         statement = """select 1 from pgflow.add_step(%s::text, %s::text, %s::text[], %s::int, %s::int,
           %s::int, %s::int, %s::text, %s::jsonb, %s::jsonb, %s::text, %s::text,
-          %s::int, %s::real, %s::text, %s::int, %s::int, %s::real)"""
+          %s::int, %s::real, %s::text, %s::int, %s::int, %s::real, %s::int)"""
         await self._fetch(
             statement, flow_slug, step_slug, text_array(deps_slugs), max_attempts, base_delay, timeout,
             start_delay, step_type, required_input_pattern, forbidden_input_pattern, when_unmet,
             when_exhausted, max_delay, jitter, queue, initial_tasks, max_failed_tasks, max_failed_percent,
+            batch_size,
         )  # fmt: skip
 
     async def delete_flow_and_data(

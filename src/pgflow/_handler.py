@@ -51,10 +51,14 @@ class Handler:
             crash_point("before_perform")
             streams = await deferred_arguments(task, self.codec, context) if task.deferred else None
             arguments = self.codec.decode_arguments(
-                task.input, task.flow_input, task_index=task.task_index, streams=streams
+                task.input,
+                task.flow_input,
+                task_index=task.task_index,
+                streams=streams,
+                items=task.items,
             )
             value = await self.function(*arguments)
-            output = self.codec.encode_output(value, task.task_index)
+            output = self.codec.encode_output(value, task.task_index, items=task.items)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
             return failure(error, self.non_retryable)
         crash_point("after_perform")
@@ -67,12 +71,16 @@ class Handler:
             crash_point("before_perform")
             streams = deferred_arguments_sync(task, self.codec, context) if task.deferred else None
             arguments = self.codec.decode_arguments(
-                task.input, task.flow_input, task_index=task.task_index, streams=streams
+                task.input,
+                task.flow_input,
+                task_index=task.task_index,
+                streams=streams,
+                items=task.items,
             )
             value = self.function(*arguments)
             if hasattr(value, "__await__"):
-                value = asyncio.run(_awaited(value))
-            output = self.codec.encode_output(value, task.task_index)
+                value = asyncio.run(awaited(value))
+            output = self.codec.encode_output(value, task.task_index, items=task.items)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
             return failure(error, self.non_retryable)
         crash_point("after_perform")
@@ -85,5 +93,6 @@ def is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
-async def _awaited(value: Awaitable[Any]) -> Any:
+async def awaited(value: Awaitable[Any]) -> Any:
+    """Make any awaitable a coroutine."""
     return await value

@@ -27,9 +27,13 @@ async def perform_isolated(
     handler: Handler,
     context: TaskContext,
     started: Callable[[], None],
+    task: GrantedTask | None = None,
 ) -> Outcome:
-    """Perform a task in another process; raise ProcessCrashed if it dies. Cancelling kills it."""
-    request = await _request(handler, context.task, context.services)
+    """Perform a task in another process; raise ProcessCrashed if it dies. Cancelling kills it.
+
+    `task` is the context's own, unless it is one item of that.
+    """
+    request = await _request(handler, task or context.task, context.services)
     reply = await processes.run(
         request, lambda message: _answer(message, context.services, context), started
     )
@@ -62,6 +66,7 @@ async def _request(handler: Handler, task: GrantedTask, services: Services) -> d
             "step_type": step.step_type,
             "takes_element": step.takes_element,
             "initial_tasks": step.initial_tasks,
+            "batch_size": step.batch_size if handler.codec.batching.is_whole else None,
             "dependencies": step.dependency_slugs,
         },
     }

@@ -129,7 +129,8 @@ def _perform(request: Mapping[str, Any], handler: Handler, parent: _Parent) -> O
         progress=_Progress(parent),
         deferred=request["deferred"],
     )
-    context = TaskContext(task, services, "process")
+    batched = handler.step.batch_size is not None
+    context = TaskContext(task, services, "process", batched=batched)
     if is_coroutine_function(handler.function):
         return asyncio.run(handler.attempt(task, context))
     return handler.attempt_sync(task, context)
@@ -173,6 +174,7 @@ def _rebuilt_step(
     """Build a step of the same shape, whose flow holds nothing but it and its dependencies' names."""
     flow: Flow[Any] = Flow(flow_slug)
     dependencies = list(shape["dependencies"])
+    batches = {} if shape["batch_size"] is None else {"batch_size": shape["batch_size"]}
     if shape["convention"] == "mapping":
         options = {"depends_on": dependencies, "step_type": shape["step_type"]}
         if shape["initial_tasks"] is not None:
@@ -181,9 +183,9 @@ def _rebuilt_step(
     elif shape["step_type"] == "single":
         flow.step(depends_on=dependencies, name=step_slug)(function)
     elif shape["takes_element"] and dependencies:
-        flow.map(over=dependencies[0], name=step_slug)(function)
+        flow.map(over=dependencies[0], name=step_slug, **batches)(function)
     elif shape["takes_element"]:
-        flow.map(name=step_slug)(function)
+        flow.map(name=step_slug, **batches)(function)
     else:
         make = getattr(flow, "map")  # noqa: B009 - dynamic use, beyond the typed overloads
         make(depends_on=dependencies, name=step_slug, initial_tasks=shape["initial_tasks"])(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import orjson
+
 from pgflow.codec import sanitise_text
 from pgflow.errors import DecodingError, EncodingError, NonRetryable, RetryAfter, TaskTimeout
 
@@ -59,7 +61,21 @@ class Released:
     delay: int = 0
 
 
-Outcome: TypeAlias = Completed | Failed | Settled | InDoubt | Released
+ItemOutcome: TypeAlias = Completed | Failed | Released
+
+
+@dataclass(slots=True)
+class Split:
+    """Not every item of a batch completed: how each of them ended, in order."""
+
+    results: list[ItemOutcome]
+
+    def encode(self) -> str:
+        """Return the results as split_batches takes them, as JSON text."""
+        return "[" + ",".join([_item_text(result) for result in self.results]) + "]"
+
+
+Outcome: TypeAlias = Completed | Failed | Settled | InDoubt | Released | Split
 
 
 def failure(
@@ -109,6 +125,16 @@ def lost(task: GrantedTask) -> Failed:
         f"lost: granted {task.attempt} times, and no worker lived to report it",
         {"kind": "lost", "type": "LeaseLost"},
     )
+
+
+def _item_text(result: ItemOutcome) -> str:
+    match result:
+        case Completed(output):
+            return f'{{"output":{output}}}'
+        case Failed(error, details):
+            return orjson.dumps({"error": error, "details": details}).decode()
+        case Released():
+            return '{"released":true}'
 
 
 def _name(error: BaseException) -> str:

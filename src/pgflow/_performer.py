@@ -14,10 +14,11 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from pgflow._batches import Batch, attempt_items, attempt_items_apart, attempt_items_sync
 from pgflow._context import TaskContext, log_fields
 from pgflow._isolated import perform_isolated
 from pgflow._isolation import IsolatedProcesses, ProcessCrashed
-from pgflow._outcomes import Completed, Released, Settled, crashed, failure, timed_out
+from pgflow._outcomes import Completed, Released, Settled, Split, crashed, failure, timed_out
 from pgflow._threads import HandlerThreads
 from pgflow._transactions import AsyncUnit, SyncUnit
 from pgflow.records import Outcome as Verdict
@@ -57,12 +58,21 @@ class Stop(Enum):
 class Execution:
     """One granted task in the hands of this process."""
 
-    __slots__ = ("context", "deadline", "handler", "leased_at", "state", "stop", "task", "work")
+    __slots__ = (
+        *("batch", "context", "deadline", "handler", "leased_at", "state", "stop", "task", "work"),
+    )
 
     def __init__(self, task: GrantedTask, handler: Handler | None, services: Services) -> None:
         self.task = task
         self.handler = handler
-        self.context = TaskContext(task, services, handler.kind if handler else "async")
+        self.context = TaskContext(
+            task,
+            services,
+            handler.kind if handler else "async",
+            batched=handler is not None and handler.step.batch_size is not None,
+        )
+        self.batch = Batch.of(task, handler)
+        """The items of its task, if the handler takes them one by one."""
         self.state = State.WAITING
         self.stop: Stop | None = None
         self.work: asyncio.Task[None] | None = None
@@ -74,11 +84,25 @@ class Execution:
             case None:
                 return outcome
             case Stop.TIMEOUT:
-                return timed_out(self.task)
+                return timed_out(self.task) if self.batch is None else outcome
             case Stop.FENCED:
                 return Settled(Verdict.STALE)
             case Stop.RELEASED:
-                return outcome if isinstance(outcome, Completed) else Released()
+                return outcome if isinstance(outcome, Completed | Split) else Released()
+
+    def next_item(self, patience: float | None = None) -> bool:
+        """Give the next item of a batch its time, in seconds; False if none may begin any more."""
+        if self.stop is not None or self.state is State.ENDED:
+            return False
+        self.deadline = time.monotonic() + (self.task.timeout if patience is None else patience)
+        return True
+
+    def outlive_timeout(self) -> bool:
+        """Tell whether an item of a batch was stopped at its timeout, and let others follow if so."""
+        if self.stop is not Stop.TIMEOUT or self.state is State.ENDED:
+            return False
+        self.stop = None
+        return True
 
     def settling(self, outcome: Outcome) -> Outcome:
         """Return what to do with its transaction, and refuse to be stopped from now on."""
@@ -176,7 +200,11 @@ class Performer:
         if execution.state is State.ENDED:
             return
         execution.state = State.RUNNING
-        outcome = execution.resolve(await handler.attempt(execution.task, execution.context))
+        if execution.batch is None:
+            outcome = await handler.attempt(execution.task, execution.context)
+        else:
+            outcome = await attempt_items(execution, handler)
+        outcome = execution.resolve(outcome)
         unit = execution.context.unit
         if isinstance(unit, AsyncUnit):
             outcome = await unit.settle(execution.task, execution.settling(outcome))
@@ -186,6 +214,8 @@ class Performer:
         handler = execution.handler
         assert handler is not None
         execution.state = State.RUNNING
+        if execution.batch is not None:
+            return attempt_items_sync(execution, handler, self._context)
         context = self._context.copy()
         outcome = context.run(handler.attempt_sync, execution.task, execution.context)
         unit = execution.context.unit
@@ -200,17 +230,23 @@ class Performer:
     async def _perform_isolated(self, execution: Execution) -> None:
         handler = execution.handler
         assert handler is not None
-        outcome: Outcome
-        try:
-            outcome = await perform_isolated(
-                self._processes, handler, execution.context, lambda: self._begin(execution)
-            )
-        except ProcessCrashed as error:
-            outcome = crashed(str(error))
-        except asyncio.CancelledError:
-            outcome = Released()
-        except Exception as error:  # noqa: BLE001 - becomes the outcome
-            outcome = failure(error)
+
+        async def attempt(context: TaskContext, task: GrantedTask) -> Outcome:
+            try:
+                return await perform_isolated(
+                    self._processes, handler, context, lambda: self._begin(execution), task
+                )
+            except ProcessCrashed as error:
+                return crashed(str(error))
+            except asyncio.CancelledError:
+                return Released()
+            except Exception as error:  # noqa: BLE001 - becomes the outcome
+                return failure(error)
+
+        if execution.batch is None:
+            outcome = await attempt(execution.context, execution.task)
+        else:
+            outcome = await attempt_items_apart(execution, handler, attempt)
         self._end(execution, execution.resolve(outcome))
 
     def _begin(self, execution: Execution) -> None:
@@ -265,4 +301,8 @@ class Performer:
                 why,
                 extra=log_fields(execution.task),
             )
-        self._end(execution, execution.resolve(Released()))
+        outcome: Outcome = Released()
+        if execution.batch is not None:
+            late = execution.stop is Stop.TIMEOUT and execution.state is State.RUNNING
+            outcome = execution.batch.outcome(timed_out_now=late)
+        self._end(execution, execution.resolve(outcome))

@@ -93,5 +93,7 @@ async def _dynamic_flow(
         options: dict[str, Any] = {"depends_on": list(step.deps), "step_type": step.step_type}
         if step.opt_initial_tasks is not None:
             options["initial_tasks"] = step.opt_initial_tasks
+        if step.opt_batch_size is not None:
+            options["batch_size"] = step.opt_batch_size
         entries.append((step.step_slug, functions[step.step_slug], options))
     return Flow.from_list(slug, entries)

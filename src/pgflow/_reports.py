@@ -16,7 +16,16 @@ import orjson
 from pgflow._crashpoints import crash_point
 from pgflow.database import is_transient
 from pgflow.errors import EncodingError
-from pgflow.handlers import Completed, Failed, InDoubt, Released, Settled, failure, log_fields
+from pgflow.handlers import (
+    Completed,
+    Failed,
+    InDoubt,
+    Released,
+    Settled,
+    Split,
+    failure,
+    log_fields,
+)
 from pgflow.records import Outcome as Verdict
 
 if TYPE_CHECKING:
@@ -108,6 +117,7 @@ class Reporter:
         completed: list[Entry] = []
         failed: list[Entry] = []
         released: list[Entry] = []
+        split: list[Entry] = []
         for entry in batch:
             match entry[1]:
                 case Completed():
@@ -119,11 +129,15 @@ class Reporter:
                     failed.append(entry)
                 case Released():
                     released.append(entry)
+                case Split(results):
+                    _log_items(entry[0], results)
+                    split.append(entry)
                 case Settled(verdict):
                     self._count(entry, verdict)
                 case InDoubt():
                     await self._resolve(entry)
         failed += await self._send(completed, self._complete)
+        failed += await self._send(split, self._split)
         for entry in await self._send(failed, self._fail):
             _log.error(
                 "the failure of %s could not be recorded; the lease will tell",
@@ -150,6 +164,14 @@ class Reporter:
             *columns(executions),
             [outcome.error for outcome in outcomes],
             [orjson.dumps(outcome.details).decode() for outcome in outcomes],
+        )
+
+    async def _split(
+        self, executions: Sequence[Execution], outcomes: Sequence[Split]
+    ) -> list[TaskReport]:
+        crash_point("before_split")
+        return await self._database.split_batches(
+            *columns(executions), [outcome.encode() for outcome in outcomes]
         )
 
     async def _release(
@@ -249,13 +271,26 @@ class Reporter:
             return
         match outcome:
             case Completed() | Settled():
-                statistics.completed += 1
+                statistics.completed += execution.task.items or 1
             case Failed():
-                statistics.failed += 1
+                statistics.failed += execution.task.items or 1
             case Released():
-                statistics.released += 1
+                statistics.released += execution.task.items or 1
+            case Split(results):
+                statistics.completed += sum(isinstance(item, Completed) for item in results)
+                statistics.failed += sum(isinstance(item, Failed) for item in results)
+                statistics.released += sum(isinstance(item, Released) for item in results)
             case _:
                 pass
+
+
+def _log_items(execution: Execution, results: Sequence[object]) -> None:
+    for index, result in enumerate(results, execution.task.task_index):
+        if isinstance(result, Failed):
+            fields = log_fields(execution.task) | {"task": index}
+            _log.warning(
+                "%s, item %d failed: %s", execution.context, index, result.error, extra=fields
+            )
 
 
 def columns(executions: Sequence[Execution]) -> tuple[list[Any], list[str], list[int], list[int]]:

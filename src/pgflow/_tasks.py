@@ -25,7 +25,7 @@ MAX_BATCH_BYTES = 128 * 1024 * 1024
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 _CLAIM = """select flow_slug, run_id, step_slug, task_index, attempt, input, flow_input, msg_id, queue_name,
-    step_type, tries, max_attempts, timeout, exhausted, deferred
+    step_type, tries, max_attempts, timeout, exhausted, deferred, items
   from pgflow.claim_tasks(%s::text, %s::uuid, %s::int, %s::int, %s::text[])"""
 _COMPLETE = """select run_id, step_slug, task_index, outcome
   from pgflow.complete_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::jsonb[])"""
@@ -97,6 +97,30 @@ class Tasks:
         texts = text_array([_storable(error) for error in errors])
         known = None if details is None else text_array(details)
         return _reports(await self._fetch(statement, *tasks, texts, known, connection=connection))
+
+    async def split_batches(
+        self,
+        run_ids: Sequence[UUID],
+        step_slugs: Sequence[str],
+        task_indexes: Sequence[int],
+        attempts: Sequence[int | None],
+        results: Sequence[str],
+        *,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> list[TaskReport]:
+        """Report batches item by item; each result is the JSON text of an array.
+
+        It has for each item in order `{"output": ...}`, `{"error": "...", "details": {...}}` or
+        `{"released": true}`.
+        """
+        statement = """select run_id, step_slug, task_index, outcome
+          from pgflow.split_batches(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::jsonb[])"""
+        reports: list[TaskReport] = []
+        for part in _parts_of(results):
+            tasks = _tasks(run_ids[part], step_slugs[part], task_indexes[part], attempts[part])
+            texts = text_array(results[part])
+            reports += _reports(await self._fetch(statement, *tasks, texts, connection=connection))
+        return reports
 
     async def extend_leases(
         self,

@@ -38,6 +38,8 @@ _PROBLEMS = {
     "opt_jitter_is_fraction": "jitter must be between 0 and 1",
     "opt_queue_is_valid": f"queue must be {_SLUG.replace('128', '47')}",
     "opt_initial_tasks_is_positive": "initial_tasks must be positive",
+    "opt_batch_size_is_in_range": "batch_size must be from 1 to 10000",
+    "opt_batch_size_needs_an_array": "batch_size is for maps over the items of an array",
     "opt_max_failed_tasks_is_nonnegative": "max_failed_tasks must not be negative",
     "opt_max_failed_percent_is_percent": "max_failed_percent must be between 0 and 100",
 }
@@ -111,11 +113,12 @@ class FlowBuilder:
         when_exhausted: str = "fail",
         max_failed_tasks: int | None = None,
         max_failed_percent: float | None = None,
+        batch_size: int | None = None,
     ) -> None:
         """Add a step after those that it depends on; options left out are the flow's.
 
         A map has a task for each element of its dependency's output (of the run's input without
-        one), or `initial_tasks`. Adding a step again changes nothing. Raises DefinitionError,
+        one), or `initial_tasks`; with `batch_size`, one for so many elements. Adding a step again changes nothing. Raises DefinitionError,
         FlowNotFound.
         """
         if isinstance(depends_on, str):
@@ -145,6 +148,7 @@ class FlowBuilder:
                 initial_tasks=initial_tasks,
                 max_failed_tasks=max_failed_tasks,
                 max_failed_percent=max_failed_percent,
+                batch_size=batch_size,
             )
         except _REFUSALS as error:
             constraint = error.diag.constraint_name

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from pgflow._codec.annotations import Parameter, StreamKind, read_annotations
+from pgflow._codec.annotations import Parameter, StreamKind, as_declared, read_annotations
+from pgflow._codec.batching import Batching
 from pgflow._codec.defects import MAX_DEPTH
 from pgflow._codec.plain import (
     MAX_VALUE_BYTES,
@@ -24,13 +25,14 @@ from pgflow._codec.plain import (
     decode_json,
     encode,
     parse_json,
+    split_array,
 )
 from pgflow._codec.port import Port
 from pgflow._codec.text import describe_error, sanitise_text
 from pgflow.errors import DecodingError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pgflow.flow import Flow, Step
 
@@ -47,6 +49,7 @@ __all__ = [
     "encode_input",
     "parse_json",
     "sanitise_text",
+    "split_array",
 ]
 
 _ABSENT = object()
@@ -67,7 +70,8 @@ class StepCodec:
         parameters, output = read_annotations(step, len(self._slugs) or 1)
         self._parameters: list[Parameter] = parameters
         self._by_slug = dict(zip(self._slugs, parameters, strict=False))
-        self._output = Port(output, self._where, "its output")
+        self.batching = Batching(step, parameters[0], output, where=self._where)
+        self._output = Port(self.batching.item_output, self._where, "its output")
         self._items: dict[str, Port] = {}
         if not self._slugs:
             argument = parameters[0]
@@ -80,10 +84,11 @@ class StepCodec:
         *,
         task_index: int = 0,
         streams: Mapping[str, object] | None = None,
+        items: int | None = None,
     ) -> list[Any]:
         """Return the handler's positional arguments.
 
-        `streams` has ready values for dependencies that `task_input` leaves out because they are
+        An input of `items` is a batch, whole. `streams` has ready values for dependencies that `task_input` leaves out because they are
         large. Raises DecodingError.
         """
         where = Where(self.step.flow.slug, self.step.slug, task_index)
@@ -92,12 +97,18 @@ class StepCodec:
         if self._slugs:
             return self._from_dependencies(task_input, where, streams or {})
         raw = task_input if self.step.takes_element else flow_input
+        if self.batching.is_whole and items is None:
+            raw = b"[" + _as_bytes(task_input) + b"]"
         return [
-            _as_declared(
+            as_declared(
                 self._parameters[0].stream,
                 self._argument.decode(b"null" if raw is None else raw, where),
             )
         ]
+
+    def decode_batch(self, task_input: bytes | str, *, task_index: int = 0) -> Iterator[list[Any]]:
+        """Return the arguments for each item of a batch. Raises DecodingError if any of them does not fit."""
+        return self.batching.decode(task_input, self._where._replace(task=task_index))
 
     def wants_stream(self, dependency: str) -> StreamKind | None:
         """Tell whether the handler declares an iterator for a dependency, and of which kind."""
@@ -127,11 +138,14 @@ class StepCodec:
         parameter = self._by_slug.get(dependency)
         annotation = Any if parameter is None else parameter.annotation
         value = Port(annotation, self._where, f"'{dependency}'").decode(joined, self._where)
-        return _as_declared(self.wants_stream(dependency), value)
+        return as_declared(self.wants_stream(dependency), value)
 
-    def encode_output(self, value: object, task_index: int = 0) -> str:
-        """Return a handler's output as JSON text. Raises EncodingError."""
-        return self._output.encode(value, Where(self.step.flow.slug, self.step.slug, task_index))
+    def encode_output(self, value: object, task_index: int = 0, *, items: int | None = None) -> str:
+        """Return a handler's output as JSON text; of `items`, if it takes batches. Raises EncodingError."""
+        where = Where(self.step.flow.slug, self.step.slug, task_index)
+        if self.batching.is_whole:
+            return self.batching.encode(value, where, items=items)
+        return self._output.encode(value, where)
 
     def decode_task_output(self, raw: bytes | str | None) -> Any:
         """Return the output of one task as the handler's return annotation says."""
@@ -187,7 +201,7 @@ class StepCodec:
         value = found.get(slug, _ABSENT)
         parameter = self._by_slug[slug]
         if value is not _ABSENT:
-            return value if parameter.stream is None else _as_declared(parameter.stream, value)
+            return value if parameter.stream is None else as_declared(parameter.stream, value)
         if slug in self._admitting_none:
             return None
         message = (
@@ -271,14 +285,3 @@ def _as_bytes(raw: bytes | str | None) -> bytes:
     if raw is None:
         return b"null"
     return raw.encode() if isinstance(raw, str) else raw
-
-
-def _as_declared(stream: StreamKind | None, value: Any) -> Any:
-    if stream is None:
-        return value
-    return iter(value) if stream == "sync" else _walk(value)
-
-
-async def _walk(items: Sequence[Any]) -> AsyncIterator[Any]:
-    for item in items:
-        yield item

@@ -17,6 +17,7 @@ from pgflow._outcomes import (
     Outcome,
     Released,
     Settled,
+    Split,
     failure,
     lost,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Released",
     "Services",
     "Settled",
+    "Split",
     "State",
     "Stop",
     "TaskContext",

@@ -89,6 +89,7 @@ class StepRecord(Row):
     opt_initial_tasks: int | None = None
     opt_max_failed_tasks: int | None = None
     opt_max_failed_percent: float | None = None
+    opt_batch_size: int | None = None
     required_input_pattern: RawJson | None = None
     forbidden_input_pattern: RawJson | None = None
 
@@ -202,6 +203,8 @@ class TaskRecord(Row):
     last_worker_id: UUID | None = None
     released_count: int = 0
     progress: RawJson | None = None
+    items: int | None = None
+    """How many items a batch carries, the first of them at `task_index`; none for a task of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,8 @@ class GrantedTask(Row):
     """Its lease expired too often: report it as lost, never run it."""
     deferred: tuple[str, ...] | list[str] = ()
     """Dependencies whose output is too large for `input`; read them in pages."""
+    items: int | None = None
+    """How many items a batch carries, from `task_index` on: `input` is their array, and so is the output."""
 
 
 @dataclass(frozen=True, slots=True)

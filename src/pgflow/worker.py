@@ -217,7 +217,7 @@ class Worker:
         return len(self._held) - len(self._performer)
 
     def _accept(self, granted: Sequence[GrantedTask]) -> None:
-        self.statistics.claimed += len(granted)
+        self.statistics.claimed += sum(task.items or 1 for task in granted)
         ready = []
         for task in granted:
             handler = self._repertoire.handlers.get((task.flow_slug, task.step_slug))

@@ -126,7 +126,7 @@ TRUTH = {
     "remaining_tasks is the number of tasks that are not over": """
       select state.* from pgflow.step_states as state join pgflow.runs as run using (run_id)
       where run.status = 'started' and state.status = 'started' and state.remaining_tasks <> (
-        select count(*) from pgflow.step_tasks as task
+        select coalesce(sum(coalesce(task.items, 1)), 0) from pgflow.step_tasks as task
         where task.run_id = state.run_id and task.step_slug = state.step_slug and task.status in ('queued', 'started'))""",
     "remaining_deps is the number of parents that are not over": """
       select state.* from pgflow.step_states as state join pgflow.runs as run using (run_id)

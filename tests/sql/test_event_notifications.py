@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.support.sql import (
     Connection,
@@ -204,4 +205,17 @@ def test_a_retry_that_is_due_later_wakes_those_who_sleep_past_it(
     call(connection, "extend_leases", **arrays(granted), lease=60)
     assert of(heard, "pgflow_wake") == []
     fail(connection, run_id, "a")
+    assert of(heard, "pgflow_wake") == ["f"]
+
+
+def test_items_of_a_batch_that_are_due_at_once_wake_their_queue_once(
+    listener: tuple[Connection, Heard],
+) -> None:
+    connection, heard = listener
+    define(connection, "f", {"m": {"step_type": "map", "batch_size": 4}}, base_delay=0)
+    start(connection, "f", [1, 2, 3, 4])
+    heard.clear()
+    granted = claim(connection, "f", 1)
+    results = [{"output": 1}, {"error": "x"}, {"error": "y"}, {"output": 4}]
+    call(connection, "split_batches", **arrays(granted), results=[Jsonb(results)])
     assert of(heard, "pgflow_wake") == ["f"]

@@ -145,3 +145,40 @@ def book(number: int) -> int:
     with current_task().transaction() as connection:
         connection.execute("insert into public.ledger (number) values (%s)", [number])
     return number
+
+
+apart = Flow[list[int]]("apart", base_delay=0, max_attempts=1)
+
+
+@apart.map(batch_size=4, isolation="process", failure_policy="continue")
+def invert(number: int) -> float:
+    return 1 / number
+
+
+apart_whole = Flow[list[int]]("apart_whole", base_delay=0, max_attempts=1)
+
+
+@apart_whole.map(batch_size=4, isolation="process")
+def pids(numbers: list[int]) -> list[list[int]]:
+    return [[os.getpid(), len(numbers)] for _ in numbers]
+
+
+apart_crashing = Flow[list[str]]("apart_crashing", base_delay=0, max_attempts=1)
+
+
+@apart_crashing.map(batch_size=4, isolation="process", failure_policy="continue")
+def leave(how: str) -> str:
+    return crash(how) and how
+
+
+venom = Flow[list[int]]("venom", base_delay=0, max_attempts=3, timeout=60)
+
+
+@venom.map(batch_size=6, failure_policy="continue")
+def sip(number: int) -> int:
+    task = current_task()
+    journal(os.environ["PGFLOW_TEST_JOURNAL"], "sip", task.index, task.fence, os.getpid())
+    if number == 3:
+        time.sleep(0.5)  # what ended before is reported meanwhile
+        os.kill(os.getpid(), 9)
+    return number

@@ -473,7 +473,7 @@ async def test_many_runs_take_keys_into_account(db: Database) -> None:
 async def test_many_runs_start_all_or_none(db: Database) -> None:
     client = Client(db)
     with pytest.raises(EncodingError):
-        await client.start_many(make_flow(), [{"n": 1}, {"n": "x" + chr(0)}])  # type: ignore[list-item]
+        await client.start_many(make_flow(), [{"n": 1}, {"n": "x" + chr(0)}])  # type: ignore[misc]
     with pytest.raises(UsageError, match="1 keys were given for 2 inputs"):
         await client.start_many(make_flow(), [{"n": 1}, {"n": 2}], keys=["a"])
     with pytest.raises(UsageError, match="blank"):

@@ -153,3 +153,38 @@ assert_type(Outputs()[three], int)
 assert_type(Outputs()[fetch], list[Subscriber])
 assert_type(Outputs()[send], list[Receipt])
 assert_type(Outputs()[send_leniently], list[Receipt | None])
+
+
+@campaign.map(over=fetch, batch_size=100)
+async def send_in_batches(subscriber: Subscriber) -> Receipt:
+    return Receipt(sent=True)
+
+
+@campaign.map(over=fetch, batch_size=100)
+def send_whole_batches(subscribers: list[Subscriber]) -> list[Receipt]:
+    return [Receipt(sent=True) for _ in subscribers]
+
+
+@campaign.map(over=send_whole_batches, batch_size=100, failure_policy=at_most(3))
+async def weigh_batches(receipts: list[Receipt]) -> list[float]:
+    return [1.5 for _ in receipts]
+
+
+@campaign.step(depends_on=(send_in_batches, send_whole_batches, weigh_batches))
+def after_batches(one: list[Receipt], other: list[Receipt], weights: list[float | None]) -> int:
+    return 1
+
+
+assert_type(send_in_batches, MapStep[Receipt])
+assert_type(send_whole_batches, MapStep[Receipt])
+assert_type(weigh_batches, MapStep[float | None])
+
+letters = Flow[list[str]]("letters")
+
+
+@letters.map(batch_size=10)
+def shout(words: list[str]) -> list[int]:
+    return [len(word) for word in words]
+
+
+assert_type(shout, MapStep[int])

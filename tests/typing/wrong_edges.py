@@ -117,3 +117,18 @@ def output(step: Step[int]) -> int:
 
 
 output(words)  # type: ignore[arg-type]  # it produces a list
+
+
+@orders.map(over=words, batch_size=5)  # type: ignore[arg-type]  # each item is a str
+def wrong_batch(words: list[int]) -> list[int]:
+    return words
+
+
+@orders.step(batch_size=5)  # type: ignore[call-overload, untyped-decorator]  # only a map has items
+def batch_of_single(order: int) -> int:
+    return 1
+
+
+@orders.map(initial_tasks=4, batch_size=5)  # type: ignore[call-overload, untyped-decorator]  # no array
+def batch_of_fixed(order: int) -> int:
+    return 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 from pgflow.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from pgflow.flow import Step
 
@@ -45,6 +45,18 @@ def read_annotations(step: Step[Any], count: int) -> tuple[list[Parameter], Any]
     names = _parameter_names(step.function, count)
     parameters = [_parameter(name, hints.get(name, Any)) for name in names]
     return parameters, _output(hints.get("return", Any))
+
+
+def as_declared(stream: StreamKind | None, value: Any) -> Any:
+    """Return a list as the stream that the handler declares, if it does."""
+    if stream is None:
+        return value
+    return iter(value) if stream == "sync" else _walk(value)
+
+
+async def _walk(items: Sequence[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
 
 
 def _parameter(name: str, annotation: Any) -> Parameter:

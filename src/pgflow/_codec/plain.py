@@ -24,6 +24,8 @@ _FLOAT_DIGITS = 309
 _STRIDE = 30
 _NAN = re.compile(r"\b(?:nan|inf)\b", re.IGNORECASE)
 _DIGIT_RUN = re.compile(rb"\d{10}")
+_GAP = re.compile(r"[\s,]*")
+_SPANS = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 class Where(NamedTuple):
@@ -149,6 +151,27 @@ def decode_json(raw: bytes | str, *, where: Where = NOWHERE) -> Any:
         raise DecodingError(f"$: {error}", **where._asdict()) from error
     check_numbers(raw, value, where)
     return value
+
+
+def split_array(raw: bytes | str) -> list[bytes]:
+    """Return the elements of a JSON array as they are written.
+
+    >>> split_array(b'[1.10, {"a": "]"}]')
+    [b'1.10', b'{"a": "]"}']
+    """
+    text = raw if isinstance(raw, str) else raw.decode()
+    elements: list[bytes] = []
+    place = _after_gap(text, text.index("[") + 1)
+    while text[place] != "]":
+        _, end = _SPANS.raw_decode(text, place)
+        elements.append(text[place:end].encode())
+        place = _after_gap(text, end)
+    return elements
+
+
+def _after_gap(text: str, place: int) -> int:
+    gap = _GAP.match(text, place)
+    return place if gap is None else gap.end()
 
 
 def check_numbers(raw: bytes | str, value: object, where: Where) -> None:

@@ -50,7 +50,12 @@ def _step_problems(step: Step[Any], by_slug: Mapping[str, Step[Any]]) -> Iterabl
     is_map = isinstance(step, MapStep)
     if problem := slug_problem(step.slug, "the name of a step"):
         yield problem
-    yield from option_problems(step.options, MAP_CHECKS if is_map else STEP_CHECKS)
+    options = step.options
+    if "batch_size" in options and not step.takes_element:
+        options = {name: value for name, value in options.items() if name != "batch_size"}
+        why = "this one has a fixed number of tasks" if is_map else "this one is no map"
+        yield f"batch_size is for maps over the items of an array, and {why}"
+    yield from option_problems(options, MAP_CHECKS if is_map else STEP_CHECKS)
     yield from _dependency_problems(step, by_slug)
     if is_map and len(step.dependencies) > 1:
         names = ", ".join(step.dependency_slugs)

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from pgflow._flow.wiring import LenientMapDecorator, MapDecorator, Produces, StepDecorator
+    from pgflow._flow.wiring import (
+        BatchMapDecorator,
+        LenientBatchMapDecorator,
+        LenientMapDecorator,
+        MapDecorator,
+        Produces,
+        StepDecorator,
+    )
 
     InputT = TypeVar("InputT", default=Any)
     ItemT = TypeVar("ItemT")
@@ -112,6 +119,40 @@ class Decorators(Generic[InputT]):
     def map(
         self,
         *,
+        over: Produces[Sequence[ItemT]],
+        batch_size: int,
+        failure_policy: Literal["fail"] = ...,
+        **options: Unpack[StepOptions],
+    ) -> BatchMapDecorator[ItemT]: ...
+    @overload
+    def map(
+        self,
+        *,
+        over: Produces[Sequence[ItemT]],
+        batch_size: int,
+        failure_policy: _Lenient,
+        **options: Unpack[StepOptions],
+    ) -> LenientBatchMapDecorator[ItemT]: ...
+    @overload
+    def map(
+        self: Decorators[list[ItemT]],
+        *,
+        batch_size: int,
+        failure_policy: Literal["fail"] = ...,
+        **options: Unpack[StepOptions],
+    ) -> BatchMapDecorator[ItemT]: ...
+    @overload
+    def map(
+        self: Decorators[list[ItemT]],
+        *,
+        batch_size: int,
+        failure_policy: _Lenient,
+        **options: Unpack[StepOptions],
+    ) -> LenientBatchMapDecorator[ItemT]: ...
+    @overload
+    def map(
+        self,
+        *,
         initial_tasks: int,
         failure_policy: Literal["fail"] = ...,
         **options: Unpack[StepOptions],
@@ -146,6 +187,8 @@ class Decorators(Generic[InputT]):
         `over` names the step whose list is mapped; without it the run's input is the list, or, with
         `initial_tasks=4`, the handler runs 4 times and receives the run's input.
         Under another `failure_policy` than `fail`, consumers see None where an item failed.
+        `batch_size=100` puts up to 100 cheap items into one task; the handler still takes an item, or, if its
+        parameter and its result are declared as lists, all of a batch. Failed items are retried one by one.
 
         >>> @campaign.map(over=fetch_subscribers, failure_policy=at_most(percent=1))
         ... async def send_email(subscriber: Subscriber) -> Receipt: ...

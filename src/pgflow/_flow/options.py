@@ -16,6 +16,8 @@ MAX_SLUG_LENGTH: Final = 128
 MAX_QUEUE_LENGTH: Final = 47
 """The longest queue name pgmq takes."""
 MAX_INTEGER: Final = 2**31 - 1
+MAX_BATCH_SIZE: Final = 10_000
+"""The most items of a map that one task carries."""
 _MAX_PERCENT: Final = 100
 _SLUG = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _RESERVED = "run"
@@ -111,13 +113,13 @@ def slug_problem(slug: object, what: str) -> str | None:
     return f"{slug!r} cannot be {what}: use letters a-z, digits and _, and start with a letter or _"
 
 
-def _integer(least: int) -> Callable[[object], str | None]:
+def _integer(least: int, most: int = MAX_INTEGER) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
         # True and False are ints to Python, and never what was meant.
         if isinstance(value, bool) or not isinstance(value, int):
             return f"must be a whole number, not {value!r}"
-        if not least <= value <= MAX_INTEGER:
-            return f"must be from {least} to {MAX_INTEGER}, not {value}"
+        if not least <= value <= most:
+            return f"must be from {least} to {most}, not {value}"
         return None
 
     return check
@@ -203,6 +205,7 @@ STEP_CHECKS: Final[dict[str, Callable[[object], str | None]]] = _COMMON | {
 MAP_CHECKS: Final[dict[str, Callable[[object], str | None]]] = STEP_CHECKS | {
     "initial_tasks": _integer(1),
     "failure_policy": _failure_policy,
+    "batch_size": _integer(1, MAX_BATCH_SIZE),
 }
 FLOW_CHECKS: Final = _COMMON
 

@@ -107,6 +107,11 @@ class Step(Generic[OutT_co]):
         return None if self._over else self.options.get("initial_tasks")
 
     @property
+    def batch_size(self) -> int | None:
+        """How many items of a map share one task; none: one each."""
+        return self.options.get("batch_size")
+
+    @property
     def takes_element(self) -> bool:
         """Tell whether each task gets an element of an array, rather than what a single step gets."""
         return self.step_type == "map" and self.initial_tasks is None
@@ -151,6 +156,8 @@ class Step(Generic[OutT_co]):
         }
         if self.initial_tasks is not None:
             entry["initial_tasks"] = self.initial_tasks
+        if self.batch_size is not None:
+            entry["batch_size"] = self.batch_size
         match self.failure_policy:
             case AtMost(tasks=int(tasks)):
                 entry["max_failed_tasks"] = tasks

@@ -48,6 +48,38 @@ class MapDecorator(Protocol[P]):
     def __call__(self, function: Callable[P, R], /) -> MapStep[R]: ...
 
 
+class BatchMapDecorator(Protocol[ItemT]):
+    """As MapDecorator, for a handler of one item, or of a list of them that returns a list as long."""
+
+    @overload
+    def __call__(self, function: Callable[[ItemT], Coroutine[Any, Any, R]], /) -> MapStep[R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[ItemT]], Coroutine[Any, Any, list[R]]], /
+    ) -> MapStep[R]: ...
+    @overload
+    def __call__(self, function: Callable[[ItemT], R], /) -> MapStep[R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[ItemT]], list[R]], /) -> MapStep[R]: ...
+
+
+class LenientBatchMapDecorator(Protocol[ItemT]):
+    """As BatchMapDecorator, for a map that leaves None where an item failed."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[ItemT], Coroutine[Any, Any, R]], /
+    ) -> MapStep[R | None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[ItemT]], Coroutine[Any, Any, list[R]]], /
+    ) -> MapStep[R | None]: ...
+    @overload
+    def __call__(self, function: Callable[[ItemT], R], /) -> MapStep[R | None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[ItemT]], list[R]], /) -> MapStep[R | None]: ...
+
+
 class LenientMapDecorator(Protocol[P]):
     """As MapDecorator, for a map that leaves None where an item failed."""
 

@@ -13,7 +13,7 @@ from pgflow.cli.run import document
 from pgflow.cli.tree import RunTree
 from pgflow.database import Database
 from pgflow.errors import UsageError, did_you_mean
-from pgflow.records import AttemptOutcome, AttemptRecord
+from pgflow.records import AttemptOutcome, AttemptRecord, TaskRecord
 
 ATTEMPTS_READ = 10_000
 UNREMARKABLE = {AttemptOutcome.RUNNING, AttemptOutcome.COMPLETED}
@@ -107,7 +107,7 @@ async def _print_tasks(database: Database, run_id: UUID, step: str, limit: int) 
         ("TASK", "STATUS", "ATTEMPTS", "INPUT", "OUTPUT", "ERROR"),
         (
             (
-                task.task_index,
+                _items(task),
                 task.status,
                 task.attempts_count,
                 one_line(task.input.decode(), 30) if task.input is not None else None,
@@ -118,6 +118,12 @@ async def _print_tasks(database: Database, run_id: UUID, step: str, limit: int) 
         ),
         optional=("ATTEMPTS",),
     )
+
+
+def _items(task: TaskRecord) -> int | str:
+    if task.items is None:
+        return task.task_index
+    return f"{task.task_index}-{task.task_index + task.items - 1}"
 
 
 def _print_attempts(attempts: list[AttemptRecord]) -> None:

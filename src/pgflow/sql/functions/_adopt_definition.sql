@@ -16,6 +16,7 @@ begin
       'start_delay', step.opt_start_delay, 'max_delay', step.opt_max_delay, 'jitter', step.opt_jitter,
       'queue', step.opt_queue, 'initial_tasks', step.opt_initial_tasks,
       'max_failed_tasks', step.opt_max_failed_tasks, 'max_failed_percent', step.opt_max_failed_percent,
+      'batch_size', step.opt_batch_size,
       'when_unmet', step.when_unmet, 'when_exhausted', step.when_exhausted
     )) || jsonb_build_object(
       'required_input_pattern', step.required_input_pattern,

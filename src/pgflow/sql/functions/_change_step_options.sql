@@ -14,6 +14,7 @@ as $$
     opt_jitter = (defined.value ->> 'jitter')::real,
     opt_max_failed_tasks = (defined.value ->> 'max_failed_tasks')::int,
     opt_max_failed_percent = (defined.value ->> 'max_failed_percent')::real,
+    opt_batch_size = (defined.value ->> 'batch_size')::int,
     required_input_pattern = nullif(defined.value -> 'required_input_pattern', 'null'),
     forbidden_input_pattern = nullif(defined.value -> 'forbidden_input_pattern', 'null'),
     when_unmet = coalesce(defined.value ->> 'when_unmet', 'skip'),

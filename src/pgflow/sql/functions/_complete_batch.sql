@@ -35,6 +35,7 @@ begin
     v_work.accepted := pgflow._lock_held_tasks(p_run_ids, p_step_slugs, p_task_indexes, p_attempts);
   end if;
   if (v_work.accepted).run_ids is not null then
+    perform pgflow._check_batch_outputs(v_work.accepted, p_outputs);
     v_work.accepted.bytes := pgflow._store_outputs(v_work.accepted, p_outputs);
     perform pgflow._record_late_successes(v_work.accepted);
     perform pgflow._archive_accepted(v_work.accepted);

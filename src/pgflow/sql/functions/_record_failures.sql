@@ -1,18 +1,16 @@
--- Take the failures of a batch whose fence is current: an attempt each, and the task queued again or failed. Returns
--- them with the delay of each, null for those that failed for good. Locks: the tasks, by run, slug and index.
+-- Take the failures of held tasks: an attempt each, and the task queued again or failed. Returns them with the delay of
+-- each, null for those that failed for good. The caller holds the tasks.
 create or replace function pgflow._record_failures(
-  p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[], p_errors text[],
-  p_details jsonb[]
+  p_held pgflow.accepted_tasks, p_errors text[], p_details jsonb[]
 )
 returns pgflow.recorded_failures
 language plpgsql
 set search_path = ''
 as $$
 declare
-  v_held pgflow.accepted_tasks := pgflow._lock_held_tasks(p_run_ids, p_step_slugs, p_task_indexes, p_attempts);
   v_recorded pgflow.recorded_failures;
 begin
-  v_recorded.accepted := v_held;
+  v_recorded.accepted := p_held;
   v_recorded.delays := array(
     select case
       when
@@ -22,7 +20,7 @@ begin
           state.whole, task.attempts_count - task.released_count, (p_details[held.position] ->> 'retry_after')::real
         )
     end
-    from unnest(v_held.ctids, v_held.positions) with ordinality as held (place, position, number)
+    from unnest(p_held.ctids, p_held.positions) with ordinality as held (place, position, number)
     inner join pgflow.step_tasks as task on held.place = task.ctid
     cross join lateral (
       select known.max_attempts, known as whole from pgflow.step_states as known
@@ -36,7 +34,7 @@ begin
     task.run_id, task.step_slug, task.task_index, task.attempts_count, task.last_worker_id, task.started_at,
     case when p_details[held.position] ->> 'kind' = 'lost' then 'lost' else 'failed' end,
     p_errors[held.position], p_details[held.position]
-  from unnest(v_held.ctids, v_held.positions) as held (place, position)
+  from unnest(p_held.ctids, p_held.positions) as held (place, position)
   inner join pgflow.step_tasks as task on held.place = task.ctid;
   update pgflow.step_tasks as task
   set
@@ -44,11 +42,11 @@ begin
     started_at = case when held.delay is null then task.started_at end,
     failed_at = case when held.delay is null then greatest(now(), task.started_at) end,
     error_message = p_errors[held.position]
-  from unnest(v_held.ctids, v_held.positions, v_recorded.delays) as held (place, position, delay)
+  from unnest(p_held.ctids, p_held.positions, v_recorded.delays) as held (place, position, delay)
   where task.ctid = held.place;
   return v_recorded;
 end
 $$;
 
-comment on function pgflow._record_failures(uuid[], text[], integer[], integer[], text[], jsonb[]) is
-'Record failed attempts and requeue or fail their tasks; returns what was accepted, with delays.';
+comment on function pgflow._record_failures(pgflow.accepted_tasks, text[], jsonb[]) is
+'Record failed attempts and requeue or fail their tasks; returns these with their delays.';

@@ -25,8 +25,9 @@ begin
     output = null, error_message = null, completed_at = null, failed_at = null, failed_tasks = 0
   from (
     select
-      step.slug as step_slug, count(task.run_id) as total,
-      sum(coalesce(task.items, 1)) filter (where task.status = 'completed') as completed
+      step.slug as step_slug,
+      coalesce(sum(coalesce(task.items, 1)) filter (where task.run_id is not null), 0) as total,
+      coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'completed'), 0) as completed
     from unnest(p_step_slugs) as step (slug)
     left join pgflow.step_tasks as task on task.run_id = p_run_id and step.slug = task.step_slug
     group by step.slug

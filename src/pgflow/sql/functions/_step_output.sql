@@ -16,6 +16,14 @@ begin
   if p_state.output_bytes > pgflow._max_aggregate_bytes() then
     return null;
   end if;
+  if p_state.batch_size > 1 then
+    return (
+      select jsonb_agg(item.output order by item.task_index)
+      from pgflow.step_tasks as task
+      cross join lateral pgflow._item_outputs(task) as item
+      where task.run_id = p_state.run_id and task.step_slug = p_state.step_slug
+    );
+  end if;
   return (
     select jsonb_agg(case when task.status = 'completed' then task.output end order by task.task_index)
     from pgflow.step_tasks as task

@@ -19,7 +19,8 @@ create or replace function pgflow.add_step(
   queue text default null,
   initial_tasks integer default null,
   max_failed_tasks integer default null,
-  max_failed_percent real default null
+  max_failed_percent real default null,
+  batch_size integer default null
 )
 returns pgflow.steps
 language plpgsql
@@ -55,7 +56,7 @@ begin
   insert into pgflow.steps (
     flow_slug, step_slug, step_type, step_index, deps_count,
     opt_max_attempts, opt_base_delay, opt_timeout, opt_start_delay, opt_max_delay, opt_jitter,
-    opt_queue, opt_initial_tasks, opt_max_failed_tasks, opt_max_failed_percent,
+    opt_queue, opt_initial_tasks, opt_max_failed_tasks, opt_max_failed_percent, opt_batch_size,
     required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted
   )
   select
@@ -64,6 +65,7 @@ begin
     add_step.max_attempts, add_step.base_delay, add_step.timeout, add_step.start_delay,
     add_step.max_delay, add_step.jitter,
     add_step.queue, add_step.initial_tasks, add_step.max_failed_tasks, add_step.max_failed_percent,
+    add_step.batch_size,
     add_step.required_input_pattern, add_step.forbidden_input_pattern, add_step.when_unmet, add_step.when_exhausted
   from pgflow.steps as step
   where step.flow_slug = add_step.flow_slug
@@ -81,5 +83,5 @@ $$;
 
 comment on function pgflow.add_step(
   text, text, text[], integer, integer, integer, integer, text, jsonb, jsonb, text, text,
-  integer, real, text, integer, integer, real
+  integer, real, text, integer, integer, real, integer
 ) is 'Add a step to a flow; an existing step is returned as it is, and other dependencies for it are refused.';

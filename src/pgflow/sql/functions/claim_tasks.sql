@@ -51,6 +51,9 @@ begin
   end if;
   select array_agg(granted) into v_granted
   from pgflow._grant_tasks(v_read.msg_ids, v_read.messages, claim_tasks.worker_id, true, claim_tasks.handlers) as granted;
+  if exists (select 1 from unnest(v_granted) as granted where granted.recovered and granted.items is not null) then
+    v_granted := pgflow._split_grants(v_granted, false);
+  end if;
   if coalesce(cardinality(v_granted), 0) < cardinality(v_read.msg_ids) then
     perform pgflow._settle_messages(
       claim_tasks.queue_name, v_read.msg_ids, v_read.messages,

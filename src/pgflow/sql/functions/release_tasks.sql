@@ -14,6 +14,7 @@ set enable_seqscan = off
 as $$
 declare
   v_held pgflow.accepted_tasks;
+  v_delays real[];
 begin
   perform pgflow._lock_runs(run_ids, '{}');
   v_held := pgflow._lock_held_tasks(run_ids, step_slugs, task_indexes, release_tasks.attempts);
@@ -26,9 +27,9 @@ begin
   set status = 'queued', started_at = null, released_count = task.released_count + 1
   from unnest(v_held.ctids) as held (place)
   where task.ctid = held.place;
-  perform pgflow._put_back(
-    v_held.queue_names, v_held.message_ids, array_fill(delay::real, array[coalesce(cardinality(v_held.message_ids), 0)])
-  );
+  v_delays := array_fill(delay::real, array[coalesce(cardinality(v_held.message_ids), 0)]);
+  perform pgflow._put_back(v_held.queue_names, v_held.message_ids, v_delays);
+  perform pgflow._send_retries(v_held, v_delays);
   return query
   select * from pgflow._report_outcomes(run_ids, step_slugs, task_indexes, release_tasks.attempts, v_held, '{}');
 end

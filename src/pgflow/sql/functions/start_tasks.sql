@@ -1,5 +1,6 @@
 -- Start the tasks of messages that a worker has read itself. Tasks that are not queued, or whose run or step is not
--- live, are left out silently. Each message stays hidden until shortly after the step's timeout.
+-- live, are left out silently. Each message stays hidden until shortly after the step's timeout. Batches are taken apart,
+-- since callers know of none.
 -- Locks: the runs shared, the tasks' rows that are free, then the messages.
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid)
 returns setof pgflow.step_task_record
@@ -37,6 +38,9 @@ begin
   );
   select array_agg(granted) into v_granted
   from pgflow._grant_tasks(v_msg_ids, v_messages, start_tasks.worker_id, false) as granted;
+  if exists (select 1 from unnest(v_granted) as granted where granted.items is not null) then
+    v_granted := pgflow._split_grants(v_granted, true);
+  end if;
   perform pgflow.set_vt_batch(
     v_queue,
     array(select granted.msg_id from unnest(v_granted) as granted),

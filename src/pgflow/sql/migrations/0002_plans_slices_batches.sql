@@ -13,8 +13,11 @@ alter table pgflow.flows add column revision integer not null default 0;
 comment on column pgflow.flows.revision is
 'Grows with every change of the flow, its steps or their dependencies; stored plans carry it.';
 
-alter table pgflow.steps add column opt_batch_size integer
-constraint opt_batch_size_is_positive check (opt_batch_size > 0);
+alter table pgflow.steps
+add column opt_batch_size integer
+constraint opt_batch_size_is_in_range check (opt_batch_size between 1 and 10000),
+add constraint opt_batch_size_needs_an_array
+check (opt_batch_size is null or (step_type = 'map' and (opt_initial_tasks is null or deps_count > 0)));
 comment on column pgflow.steps.opt_batch_size is 'So many items of a map share one task; null for one each.';
 
 -- A plan is right for the revision that it was made at, so it is never updated: a new revision makes a new one.
@@ -92,6 +95,8 @@ comment on table pgflow.fan_outs is 'Maps whose tasks are created in slices, and
 alter type pgflow.granted_task add attribute items integer;
 alter type pgflow.granted_task add attribute recovered boolean;
 
+alter type pgflow.accepted_tasks add attribute items integer[];
+
 create type pgflow.work_item as (
   outcome text,
   flow_slug text,
@@ -131,8 +136,6 @@ drop type pgflow.task_input cascade;
 create type pgflow.task_input as (task_index integer, input jsonb, items integer);
 
 create type pgflow.parent_outputs as (outputs jsonb, deferred text []);
-
-alter type pgflow.accepted_tasks add attribute items integer[];
 
 create type pgflow.completed_work as (accepted pgflow.accepted_tasks, granted pgflow.granted_task []);
 comment on type pgflow.completed_work is 'What of a batch of completions was accepted, and what was granted in turn.';

@@ -1,12 +1,12 @@
--- One row a task that failed for good, with what it worked on.
+-- One row a task that failed for good, with what it worked on; one an item of a batch that its run's end has failed.
 create or replace view pgflow.failed_tasks as
 select
   task.run_id,
   task.flow_slug,
   task.step_slug,
-  task.task_index,
+  (task.task_index + coalesce(item.position - 1, 0))::integer as task_index,
   coalesce(
-    task.input,
+    item.input, task.input,
     case when state.deps = '{}' then run.input else (pgflow._parent_outputs(task.run_id, state.deps)).outputs end
   ) as input,
   task.error_message,
@@ -16,6 +16,8 @@ select
 from pgflow.step_tasks as task
 inner join pgflow.step_states as state on task.run_id = state.run_id and task.step_slug = state.step_slug
 inner join pgflow.runs as run on task.run_id = run.run_id
+left join lateral jsonb_array_elements(case when task.items is not null then task.input end) with ordinality
+  as item (input, position) on true
 where task.status = 'failed';
 
 comment on view pgflow.failed_tasks is 'Tasks that failed for good, with input and error.';

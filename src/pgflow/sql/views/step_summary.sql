@@ -1,4 +1,5 @@
--- One row a run and step with the numbers of its tasks. Order by duration to find the slowest.
+-- One row a run and step with the numbers of its tasks, the items of a batch one by one. Order by duration to find the
+-- slowest.
 create or replace view pgflow.step_summary as
 select
   state.run_id,
@@ -27,11 +28,13 @@ from pgflow.step_states as state
 cross join lateral (select coalesce(state.completed_at, state.failed_at, state.skipped_at) as finished_at) as ends
 cross join lateral (
   select
-    count(*) filter (where task.status = 'queued') as queued_tasks,
-    count(*) filter (where task.status = 'started') as started_tasks,
-    count(*) filter (where task.status = 'completed') as completed_tasks,
-    count(*) filter (where task.status = 'failed') as failed_tasks,
-    count(*) filter (where task.attempts_count - task.released_count > (task.status <> 'queued')::int) as retried_tasks
+    coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'queued'), 0) as queued_tasks,
+    coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'started'), 0) as started_tasks,
+    coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'completed'), 0) as completed_tasks,
+    coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'failed'), 0) as failed_tasks,
+    coalesce(sum(coalesce(task.items, 1)) filter (
+      where task.attempts_count - task.released_count > (task.status <> 'queued')::int
+    ), 0) as retried_tasks
   from pgflow.step_tasks as task
   where task.run_id = state.run_id and task.step_slug = state.step_slug
 ) as tasks;

@@ -22,8 +22,8 @@ from pgflow.workers as worker
 left join (
   select
     task.last_worker_id,
-    count(*) filter (where task.status = 'started') as tasks_started,
-    count(*) filter (where task.status = 'completed') as tasks_completed
+    coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'started'), 0) as tasks_started,
+    coalesce(sum(coalesce(task.items, 1)) filter (where task.status = 'completed'), 0) as tasks_completed
   from pgflow.step_tasks as task
   where task.last_worker_id is not null
   group by task.last_worker_id
