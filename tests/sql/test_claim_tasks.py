@@ -113,9 +113,10 @@ def test_grants_the_oldest_and_some_of_the_newest(connection: Connection) -> Non
 def test_a_single_claim_takes_the_oldest_or_the_newest(connection: Connection) -> None:
     define(connection, "f", {"a": []})
     started = [start(connection, "f")["run_id"] for _ in range(60)]
+    by = worker(connection)
     taken = []
     for _ in range(40):
-        (granted,) = claim(connection, "f", 1)
+        (granted,) = call(connection, "claim_tasks", queue_name="f", worker_id=by, qty=1)
         assert granted["run_id"] in {started[0], started[-1]}
         taken.append(started.index(granted["run_id"]) == 0)
         started.remove(granted["run_id"])
