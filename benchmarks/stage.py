@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -10,11 +9,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from benchmarks.processes import parent_of, peak_rss, tree_cpu
 from pgflow.embedded import EmbeddedServer
 from pgflow.schema import install
 from pgflow.supervisor import Supervisor
@@ -22,11 +23,18 @@ from pgflow.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-"""Durable like a production server; the rest are the embedded server's own settings."""
-SHOWN_SETTINGS = (*SETTINGS, "shared_buffers", "max_wal_size", "jit")
+SETTINGS = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",
+    "jit": "off",
+}
+"""Durable like a production server, and the same for every engine."""
+SHOWN_SETTINGS = (*SETTINGS,)
 OBSERVER = "pgflow bench"
-"""Application name of the connections that only look; their cost is nobody's."""
+"""Application name of the connections that only look."""
 
 
 class Server:
@@ -46,14 +54,16 @@ class Server:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """Lend the DSN of a new database with the schema."""
+    def database(self, *, schema: bool = True) -> Iterator[str]:
+        """Lend the DSN of a new database, with pgflow's schema or empty; a checkpoint before is nobody's cost."""
         self._databases += 1
         name = f"bench_{self._databases}"
         dsn = make_conninfo(self._server.dsn, dbname=name)
         with observing(self._server.dsn) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-            install(dsn)
+            if schema:
+                install(dsn)
+            connection.execute("checkpoint")
             try:
                 yield dsn
             finally:
@@ -68,9 +78,16 @@ class Server:
             return dict(connection.execute(query, [list(names)]).fetchall())
 
 
+def as_url(dsn: str) -> str:
+    """Return a DSN in the form that drivers other than libpq's take too."""
+    parts = conninfo_to_dict(dsn)
+    place = urlencode({"host": parts["host"], "port": parts["port"]})
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?{place}"
+
+
 @contextmanager
 def observing(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """Lend a connection whose cost is not counted."""
+    """Lend a connection that says what it is for."""
     with psycopg.connect(make_conninfo(dsn, application_name=OBSERVER), autocommit=True) as found:
         yield found
 
@@ -93,7 +110,7 @@ class Usage:
     seconds: float
     worker_cpu: float
     server_cpu: float
-    """Seconds of CPU of the backends that serve clients."""
+    """Seconds of CPU of all the server's processes: backends, WAL writer, checkpointer, autovacuum."""
     wal_bytes: int
     transactions: int
     """Transactions that wrote something."""
@@ -126,38 +143,18 @@ class Gauges:
     def _read(self) -> Usage:
         now = time.monotonic()
         with observing(self._dsn) as connection:
-            (wal, transactions, size, backends) = connection.execute(
+            (wal, transactions, size, backend) = connection.execute(
                 """select pg_current_wal_insert_lsn() - '0/0'::pg_lsn,
                      pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-                     pg_database_size(current_database()),
-                     array(select pid from pg_stat_activity
-                       where datname = current_database() and backend_type = 'client backend'
-                         and application_name <> %s)""",
-                [OBSERVER],
+                     pg_database_size(current_database()), pg_backend_pid()"""
             ).fetchall()[0]
+            postmaster = parent_of(backend)
         return Usage(
             seconds=now,
-            worker_cpu=sum(map(_cpu_seconds, self._pids)),
-            server_cpu=sum(map(_cpu_seconds, backends)),
+            worker_cpu=tree_cpu(self._pids),
+            server_cpu=tree_cpu([postmaster] if postmaster else []),
             wal_bytes=int(wal),
             transactions=transactions,
             database_bytes=size,
-            peak_rss=max(map(_peak_rss, self._pids), default=0),
+            peak_rss=max(map(peak_rss, self._pids), default=0),
         )
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process, threads that have ended included."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak_rss(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM:")), 0)

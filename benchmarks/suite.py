@@ -1,13 +1,15 @@
-"""The whole suite: which sizes and how often, and what comes out of it."""
+"""Our own engine: which sizes and how often, and what comes out of it."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import Any
 
-from benchmarks.limit import measure_limit
+from benchmarks.limit import DESCRIPTIONS, Variant, measure_limit
 from benchmarks.measures import (
     Delays,
     DiamondFigures,
@@ -16,10 +18,9 @@ from benchmarks.measures import (
     measure_diamonds,
     measure_map,
 )
+from benchmarks.sql_alone import measure_sql
 from benchmarks.stage import Server
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from benchmarks.yardstick import measure_idle, measure_inserts, measure_starts
 
 BASE = 10_000
 """Items of the map that all ratios refer to."""
@@ -29,33 +30,23 @@ BASE = 10_000
 class Plan:
     """What to measure."""
 
+    rounds: int
+    """How often the map of 10,000 on two workers and the limits take turns."""
     maps: tuple[tuple[int, int, int], ...]
-    """Items, worker processes, repetitions."""
-    limit_repetitions: int
+    """Other maps: items, worker processes, repetitions."""
     diamonds: int
     chains: int
+    yardsticks: bool = True
+    """Whether pgbench, an idle worker and the start of the interpreter are measured too."""
 
 
 FULL = Plan(
-    maps=(
-        (1_000, 1, 5),
-        (1_000, 2, 5),
-        (BASE, 1, 3),
-        (BASE, 2, 5),
-        (2 * BASE, 2, 3),
-        (100_000, 1, 1),
-        (100_000, 2, 1),
-    ),
-    limit_repetitions=5,
+    rounds=5,
+    maps=((1_000, 1, 5), (1_000, 2, 5), (BASE, 1, 3), (2 * BASE, 2, 3), (100_000, 1, 1), (100_000, 2, 3)),
     diamonds=1_000,
     chains=40,
 )
-QUICK = Plan(
-    maps=((1_000, 1, 1), (BASE, 2, 1), (2 * BASE, 2, 1)),
-    limit_repetitions=1,
-    diamonds=200,
-    chains=8,
-)
+QUICK = Plan(rounds=1, maps=((1_000, 1, 1), (2 * BASE, 2, 1)), diamonds=200, chains=8)
 
 
 @dataclass(slots=True)
@@ -65,11 +56,19 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     maps: list[MapFigures] = field(default_factory=list)
-    limit: float = 0.0
-    """Tasks a second of the bare SQL for a map of 10,000."""
+    limits: dict[Variant, list[float]] = field(default_factory=dict)
+    """Tasks a second of bare SQL for a map of 10,000, one for each round."""
+    sql_alone: list[float] = field(default_factory=list)
+    """The same of our own functions without a worker."""
+    inserts: dict[str, float] = field(default_factory=dict)
+    """Committed one-row inserts a second by number of clients, of pgbench."""
     diamonds: DiamondFigures | None = None
     transitions: Delays | None = None
     starts: Delays | None = None
+    idle: tuple[float, float] | None = None
+    """Transactions a second and share of a processor of a worker with nothing to do."""
+    start_ratios: tuple[float, float] | None = None
+    """`import pgflow` over a bare interpreter; `pgflow --help` over the import of its library."""
 
     def map_of(self, items: int, workers: int) -> MapFigures | None:
         """Return the figures of a map, if it was measured."""
@@ -80,8 +79,12 @@ class Results:
         """Return what can be compared between machines: figures of this run divided by each other."""
         base, double, large = (self.map_of(items, 2) for items in (BASE, 2 * BASE, 100_000))
         ratios = {}
-        if base and self.limit:
-            ratios["rate of 10,000 items / limit of the SQL"] = base.rate / self.limit
+        if base and (limit := self.limits.get("fused")):
+            ratios["rate of 10,000 items / set-based limit"] = base.rate / statistics.median(limit)
+        if base and self.sql_alone:
+            ratios["rate of 10,000 items / our SQL alone"] = base.rate / statistics.median(
+                self.sql_alone
+            )
         if base and double:
             ratios["time of 20,000 items / time of 10,000"] = (
                 double.usage.seconds / base.usage.seconds
@@ -90,26 +93,64 @@ class Results:
             ratios["rate of 100,000 items / rate of 10,000"] = large.rate / base.rate
         return ratios
 
+    def as_json(self) -> dict[str, Any]:
+        """Return everything measured, with the derived figures."""
+        maps = [asdict(m) | {"tasks_per_second": m.rate} for m in self.maps]
+        diamonds = self.diamonds
+        return asdict(self) | {
+            "maps": maps,
+            "diamonds": diamonds and asdict(diamonds) | {"runs_per_second": diamonds.rate},
+            "ratios": self.ratios(),
+        }
+
 
 async def run_suite(plan: Plan, tell: Callable[[str], None]) -> Results:
     """Measure everything on a private server; raise WrongResult where an output is wrong."""
     results = Results(versions=_versions())
     with Server() as server:
         results.settings = server.settings()
-        with server.database() as dsn:
-            tell("the limit of the SQL")
-            results.limit = measure_limit(dsn, BASE, plan.limit_repetitions)
+        await _run_rounds(server, plan.rounds, results, tell)
         for items, processes, repetitions in plan.maps:
             tell(f"a map of {items:,} items, {processes} worker(s)")
             with server.database() as dsn:
                 results.maps.append(await measure_map(dsn, items, processes, repetitions))
+        results.maps.sort(key=lambda found: (found.items, found.workers))
         with server.database() as dsn:
             tell(f"{plan.diamonds:,} diamonds")
             results.diamonds = await measure_diamonds(dsn, plan.diamonds, 2)
         with server.database() as dsn:
             tell("a chain on an idle worker")
             results.transitions, results.starts = await measure_chain(dsn, plan.chains)
+        if plan.yardsticks:
+            await _run_yardsticks(server, results, tell)
     return results
+
+
+async def _run_rounds(
+    server: Server, rounds: int, results: Results, tell: Callable[[str], None]
+) -> None:
+    maps = []
+    for number in range(rounds):
+        tell(f"round {number + 1}: a map of {BASE:,} items and its limits, in turns")
+        with server.database() as dsn:
+            maps.append(await measure_map(dsn, BASE, 2, 1))
+        for variant in DESCRIPTIONS:
+            with server.database() as dsn:
+                results.limits.setdefault(variant, []).append(measure_limit(dsn, variant, BASE))
+        with server.database() as dsn:
+            results.sql_alone.append(measure_sql(dsn, BASE, 1))
+    results.maps.append(sorted(maps, key=lambda found: found.rate)[len(maps) // 2])
+
+
+async def _run_yardsticks(server: Server, results: Results, tell: Callable[[str], None]) -> None:
+    with server.database(schema=False) as dsn:
+        tell("pgbench")
+        results.inserts = measure_inserts(dsn, (1, 16))
+    with server.database() as dsn:
+        tell("an idle worker")
+        results.idle = await measure_idle(dsn)
+    tell("the start of the interpreter")
+    results.start_ratios = measure_starts()
 
 
 def _versions() -> dict[str, str]:
