@@ -34,7 +34,8 @@ DESCRIPTIONS: Final[dict[Variant, str]] = {
 
 PGMQ: Final = {
     "queue": "select pgmq.create('bare');",
-    "send": "select pgmq.send_batch('bare', array_agg(jsonb_build_object('task_index', i) order by i)) as msg_id",
+    "send": """select pgmq.send_batch('bare', (
+    select array_agg(jsonb_build_object('task_index', i) order by i) from generate_series(0, p_size - 1) as i)) as msg_id""",
     "read": "select array_agg((message ->> 'task_index')::int) into indexes from pgmq.read('bare', 30, p_batch);",
     "archive": "perform pgmq.archive('bare', ids);",
     "queued": "pgmq.q_bare",
