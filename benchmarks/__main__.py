@@ -57,7 +57,11 @@ def main() -> None:
             if not sys.stderr.isatty():
                 print(f"{time.monotonic() - begin:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-        found = _compare(options.quick, entries, tell) if options.peers else _measure(options.quick, tell)
+        found = (
+            _compare(options.quick, entries, tell)
+            if options.peers
+            else _measure(options.quick, tell)
+        )
     figures = stamped(found, _command(), time.monotonic() - begin)
     name = PEERS if options.peers else OWN
     if options.write:

@@ -137,7 +137,9 @@ def _own_bars(own: Figures) -> list[Bar]:
     return _sorted([*bars], largest=True)
 
 
-def _bar(name: str, standing: Figures, value: float | None, shown: Callable[[float], str]) -> Bar | None:
+def _bar(
+    name: str, standing: Figures, value: float | None, shown: Callable[[float], str]
+) -> Bar | None:
     if value is None:
         return None
     return Bar(standing["label"], value, "ours" if name == OURS else "peer", shown(value))

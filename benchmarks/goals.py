@@ -33,7 +33,12 @@ class Goal:
         if found is None:
             return self.name, goal, "–", "not measured"
         met = found >= self.bound if self.sense == "≥" else found <= self.bound
-        return self.name, goal, f"{self._rounded(found)}{self.unit}", "met" if met else "**not met**"
+        return (
+            self.name,
+            goal,
+            f"{self._rounded(found)}{self.unit}",
+            "met" if met else "**not met**",
+        )
 
     def _rounded(self, value: float) -> str:
         # Never in our favour: down what shall be large, up what shall be small.
@@ -147,9 +152,7 @@ GOALS = (
     Goal("the same / BullMQ, in turns", "≤", 1, "", _against_bullmq("start_p50"), 2),
     Goal("CPU a task of a map of 100,000, workers", "≤", 70, " µs", _micros("worker_cpu")),
     Goal("CPU a task of it, the whole server", "≤", 120, " µs", _micros("server_cpu")),
-    Goal(
-        "commits a task of it", "≤", 0.02, "", lambda own, _: _per_item(own, "transactions"), 4
-    ),
+    Goal("commits a task of it", "≤", 0.02, "", lambda own, _: _per_item(own, "transactions"), 4),
     Goal("WAL a task of it", "≤", 2_000, " B", lambda own, _: _per_item(own, "wal_bytes"), 0),
     Goal("idle worker, transactions a second", "≤", 0.2, "", _pair("idle", 0), 2),
     Goal("idle worker, share of a processor", "≤", 0.1, " %", _pair("idle", 1, 100), 2),

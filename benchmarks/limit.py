@@ -213,7 +213,9 @@ class _Connection(threading.Thread):
             batch = self._fetch(CYCLE, [self._run, *_outputs(batch), BATCH])
 
     def _fetch(self, query: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
-        rows: list[tuple[Any, ...]] = self._connection.execute(query.encode(), parameters).fetchall()
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            query.encode(), parameters
+        ).fetchall()
         return rows[0]
 
 

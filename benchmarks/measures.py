@@ -8,6 +8,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.checks import check_attempts, check_chain, check_diamonds, check_fan
@@ -143,3 +144,54 @@ async def measure_chain(dsn: str, runs: int, *, warm_up: int = 3) -> tuple[Delay
                 starts.append((links[0][0] - begin) / 1e9)
                 transitions += [(after[0] - before[1]) / 1e9 for before, after in pairwise(links)]
     return Delays.of(transitions), Delays.of(starts)
+
+
+@dataclass(frozen=True, slots=True)
+class IdleFigures:
+    """What a worker costs that has nothing to do."""
+
+    seconds: float
+    statements: int
+    cpu_seconds: float
+
+    @property
+    def statements_a_minute(self) -> float:
+        """Return statements a minute."""
+        return 60 * self.statements / self.seconds
+
+    @property
+    def cpu_percent(self) -> float:
+        """Return the share of one processor."""
+        return 100 * self.cpu_seconds / self.seconds
+
+
+async def measure_idle(dsn: str, *, seconds: float = 60, settle: float = 3) -> IdleFigures:
+    """Watch an idle worker for so long, after its start has settled.
+
+    The server has to count statements: `shared_preload_libraries = 'pg_stat_statements'`.
+    """
+    async with workers(dsn, "chain", 1) as (pid,):
+        await asyncio.sleep(settle)
+        begin, statements, cpu = time.monotonic(), _statements(dsn), _cpu_of_threads(pid)
+        await asyncio.sleep(seconds)
+        return IdleFigures(
+            time.monotonic() - begin,
+            _statements(dsn) - statements,
+            _cpu_of_threads(pid) - cpu,
+        )
+
+
+def _statements(dsn: str) -> int:
+    """Return the statements that clients have sent to a database so far, without those of observers."""
+    with observing(dsn) as connection:
+        connection.execute("set pg_stat_statements.track = 'none'")
+        connection.execute("create extension if not exists pg_stat_statements")
+        query = """select coalesce(sum(calls), 0) from pg_stat_statements
+          where dbid = (select oid from pg_database where datname = current_database())"""
+        return int(connection.execute(query).fetchall()[0][0])
+
+
+def _cpu_of_threads(pid: int) -> float:
+    """Return seconds of CPU of a process's threads, to the nanosecond; 0 where the system does not tell."""
+    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9

@@ -59,7 +59,9 @@ def limit_table(own: Figures) -> Table:
         if rates:
             share = f"{ours / median(rates):.2f}" if ours else "–"
             rows.append((name, f"{median(rates):,.0f}", share))
-    return Table("A map of 10,000 and its limits, in turns", ("figure of", "tasks/s", "py-pgflow / it"), rows)
+    return Table(
+        "A map of 10,000 and its limits, in turns", ("figure of", "tasks/s", "py-pgflow / it"), rows
+    )
 
 
 def other_table(own: Figures) -> Table:
@@ -68,7 +70,10 @@ def other_table(own: Figures) -> Table:
     if found := own.get("diamonds"):
         used, runs = found["usage"], found["runs"]
         rows += [
-            (f"{runs:,} runs of a diamond, {found['workers']} workers", f"{found['runs_per_second']:,.0f} runs/s"),
+            (
+                f"{runs:,} runs of a diamond, {found['workers']} workers",
+                f"{found['runs_per_second']:,.0f} runs/s",
+            ),
             ("CPU a run, workers", f"{1e3 * used['worker_cpu'] / runs:.2f} ms"),
             ("CPU a run, server, the start included", f"{1e3 * used['server_cpu'] / runs:.2f} ms"),
             ("commits a run", f"{used['transactions'] / runs:.1f}"),
@@ -124,7 +129,13 @@ def fan_table(peers: Figures) -> Table:
 def diamond_table(peers: Figures) -> Table:
     """Return diamonds and delays."""
     head = (
-        *("engine", "py-pgflow is × at diamonds", "diamonds/s", "transition p50 / p95 ms", "start p50 / p95 ms"),
+        *(
+            "engine",
+            "py-pgflow is × at diamonds",
+            "diamonds/s",
+            "transition p50 / p95 ms",
+            "start p50 / p95 ms",
+        ),
         *("its transition / ours", "its start / ours"),
     )
     ours = peers["engines"][OURS]

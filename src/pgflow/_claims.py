@@ -1,15 +1,19 @@
-"""Claims tasks for a worker: as many as it has slots for, woken by notifications, polling underneath."""
+"""Claims tasks for a worker: as many as it has slots for, woken by notifications, polling underneath.
+
+One claim at a time. Queues that have work share the slots; when none has, the worker sleeps until it is woken,
+until a message is due that was delayed or leased, or until it is time to look by itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgflow.database import is_transient
+from pgflow.database import WAKE_CHANNEL, is_transient
 from pgflow.listener import Listener
 
 if TYPE_CHECKING:
@@ -17,40 +21,57 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow._repertoire import Repertoire
+    from pgflow._slots import Slots
     from pgflow.database import Database
     from pgflow.records import GrantedTask
 
 FIRST_POLL = 0.05
+"""Seconds of rest after which an idle worker asks when the next message is due."""
 LONGEST_POLL = 1.0
-"""Seconds between polls of an idle queue; notifications come sooner, but may be missed."""
-MAX_IDLE_CLAIMS = 1.5
-"""Claims a second of an idle worker, over all its queues."""
-LINGER = 0.003
-"""Seconds that a claim waits for more slots when only a few are free."""
-DEFERENCE = 0.01
-"""Seconds at most that a claim which expects little waits for reports under way: they make further tasks due."""
-DEFERENCE_STEP = 0.001
+"""Seconds between looks of an idle worker that notifications do not reach."""
+LONG_POLL = 20.0
+"""Seconds between looks of an idle worker that notifications do reach."""
+LINGER = 0.002
+MOMENTS = 2
+"""Seconds, and so many times, that a claim waits for more slots when only a few are free."""
+MANY = 100
+"""Slots for which it never waits longer."""
+LONGEST_SPACE = 0.010
+"""Seconds between two claims at most, under load."""
 
 _log = logging.getLogger("pgflow.worker")
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """What the claims are for."""
+class _Wake(asyncio.Event):
+    """An event of one queue that also sets the one that is waited for."""
 
-    total: int
-    free: Callable[[], int]
-    """How many tasks may be claimed now."""
-    unreported: Callable[[], int]
-    """How many tasks have ended whose report is still under way."""
-    changed: asyncio.Event
-    """Set whenever slots may have become free."""
-    fill: Callable[[Sequence[GrantedTask]], None]
-    """Takes what was granted, also when the worker is stopping already."""
+    def __init__(self, attention: asyncio.Event) -> None:
+        super().__init__()
+        self._attention = attention
+
+    def set(self) -> None:
+        super().set()
+        self._attention.set()
+
+
+class _Queue:
+    """A queue, and whether it may have work for this worker."""
+
+    __slots__ = ("is_full", "name", "wake")
+
+    def __init__(self, name: str, attention: asyncio.Event) -> None:
+        self.name = name
+        self.wake = _Wake(attention)
+        self.is_full = True
+        """The last claim brought all that it asked for."""
+
+    @property
+    def is_hungry(self) -> bool:
+        return self.is_full or self.wake.is_set()
 
 
 class Claims:
-    """One loop for each queue; a claim under way is never cancelled, since its grants would be lost."""
+    """Claims in a loop; a claim under way is never cancelled, since its grants would be lost."""
 
     def __init__(
         self,
@@ -58,6 +79,7 @@ class Claims:
         worker_id: UUID,
         repertoire: Repertoire,
         slots: Slots,
+        accept: Callable[[Sequence[GrantedTask]], None],
         *,
         lease: int,
         listen: bool,
@@ -66,75 +88,112 @@ class Claims:
         self._worker_id = worker_id
         self._repertoire = repertoire
         self._slots = slots
+        self._accept = accept
+        """Takes what was granted, also when the worker is stopping already."""
         self._lease = lease
-        self._listen = listen
-        self._turn = asyncio.Lock()
-        self._wakes: list[asyncio.Event] = []
+        self._attention = asyncio.Event()
+        self._asks_again = False
+        self._queues = [_Queue(name, self._attention) for name in repertoire.queues]
+        self._listener = Listener.of(database) if listen else None
+        self._pause = FIRST_POLL
+        self._rested_at = 0.0
         self._stopping = False
 
     async def run(self) -> None:
-        """Claim from all queues until stopped; raise what cannot pass by itself, after all have ended."""
-        loops = [asyncio.create_task(self._serve(queue)) for queue in self._repertoire.queues]
-        await asyncio.wait(loops, return_when=asyncio.FIRST_EXCEPTION)
-        self.stop()
-        for result in await asyncio.gather(*loops, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        """Claim from all queues until stopped; raise what cannot pass by itself."""
+        if self._listener is not None:
+            for queue in self._queues:
+                self._listener.wake(queue.name, queue.wake)
+        while not self._stopping:
+            if not self._hungry():
+                await self._rest()
+            elif room := await self._room():
+                await self._serve(room)
 
     def stop(self) -> None:
         """Claim no more."""
         self._stopping = True
-        for event in (self._slots.changed, *self._wakes):
-            event.set()
+        self._attention.set()
+        self._slots.changed.set()
 
-    async def _serve(self, queue: str) -> None:
-        wake = Listener.of(self._database).wake(queue) if self._listen else asyncio.Event()
-        self._wakes.append(wake)
-        longest = max(LONGEST_POLL, len(self._repertoire.queues) / MAX_IDLE_CLAIMS)
-        pause = FIRST_POLL
-        is_scarce = True
-        while not self._stopping:
-            # One claim at a time, in turns: no queue takes all slots while another one waits.
-            async with self._turn:
-                room = await self._room()
-                if is_scarce:
-                    await self._defer_to_reports()
-                wake.clear()
-                granted = await self._claim(queue, room)
-            self._slots.fill(granted)
-            is_scarce = 4 * len(granted) < room
-            if len(granted) < room and not self._stopping:
-                pause = FIRST_POLL if granted else min(pause * 1.6, longest)
-                await _wait(wake, pause * random.uniform(0.9, 1.1))  # noqa: S311 - spreads workers, no secret
+    def ask_again(self) -> None:
+        """Ask anew when the next message is due: some have been delayed."""
+        self._asks_again = True
+        self._attention.set()
+
+    def _hungry(self) -> list[_Queue]:
+        return [queue for queue in self._queues if queue.is_hungry]
 
     async def _room(self) -> int:
-        """Wait for free slots; for more than a few of them, if that is a matter of moments."""
-        lingered = False
+        """Wait for free slots; for more than a few of them, unless a queue has hardly any of its share."""
+        patience = MOMENTS
         while not self._stopping:
-            free = self._slots.free()
-            if (lingered and free) or 4 * free >= self._slots.total:
-                return free
-            if free:
-                lingered = True
+            room = self._slots.room()
+            if room and (room >= self._enough() or not patience or self._is_starved()):
+                return room
+            if room:
+                patience -= 1
                 await asyncio.sleep(LINGER)
             else:
                 self._slots.changed.clear()
                 await self._slots.changed.wait()
         return 0
 
-    async def _defer_to_reports(self) -> None:
-        """Wait for reports under way, so that one claim brings what would else take several."""
-        for _ in range(round(DEFERENCE / DEFERENCE_STEP)):
-            if self._stopping or not self._slots.unreported():
-                return
-            await asyncio.sleep(DEFERENCE_STEP)
+    def _enough(self) -> float:
+        """Return for how many slots a claim does not wait longer."""
+        if not any(queue.is_full for queue in self._queues):
+            return 1
+        # Quick handlers have more waiting for them: a batch as large as can be costs them nothing.
+        return min(MANY, self._slots.concurrency / (1 if self._slots.is_busy() else 4))
 
-    async def _claim(self, queue: str, room: int) -> list[GrantedTask]:
-        if room == 0 or self._stopping:
+    def _is_starved(self) -> bool:
+        hungry = self._hungry()
+        share = self._slots.concurrency / max(1, len(hungry))
+        return len(hungry) > 1 and any(
+            4 * self._slots.of_queue(queue.name) < share for queue in hungry
+        )
+
+    async def _serve(self, room: int) -> None:
+        """Claim from the queue that has the fewest slots, not more than its share."""
+        await self._space()
+        slots = self._slots
+        hungry = self._hungry()
+        queue = min(hungry, key=lambda queue: slots.of_queue(queue.name))
+        share = -(-(len(slots) + room) // len(hungry)) - slots.of_queue(queue.name)
+        # Reports under way bring tasks, too: a claim that may find little leaves half of the room to them.
+        asked = min(room if queue.is_full else (room + 1) // 2, max(1, share))
+        queue.wake.clear()
+        begin = time.monotonic()
+        slots.reserve(asked)
+        try:
+            granted = await self._claim(queue.name, asked)
+        finally:
+            slots.release(asked)
+        seconds = time.monotonic() - begin
+        slots.claimed(seconds)
+        # Little was there: let more come together before the next claim.
+        self._rested_at = time.monotonic() + min(2 * seconds, LONGEST_SPACE) * (
+            4 * len(granted) < asked
+        )
+        self._accept(granted)
+        queue.is_full = len(granted) >= asked
+        if granted:
+            self._pause = FIRST_POLL
+        # In turns, where several queues have equally few.
+        self._queues.remove(queue)
+        self._queues.append(queue)
+
+    async def _space(self) -> None:
+        """Let twice the time pass after a claim that brought little that it took, under load."""
+        if self._slots.is_busy():
+            await asyncio.sleep(max(0.0, self._rested_at - time.monotonic()))
+
+    async def _claim(self, queue: str, qty: int) -> list[GrantedTask]:
+        if self._stopping:
             return []
         try:
             return await self._database.claim_tasks(
-                queue, self._worker_id, room, self._lease, self._repertoire.keys
+                queue, self._worker_id, qty, self._lease, self._repertoire.keys
             )
         except Exception as error:
             if not is_transient(error):
@@ -142,8 +201,44 @@ class Claims:
             _log.warning("claiming failed and will be repeated: %s", error)
             return []
 
+    async def _rest(self) -> None:
+        """Sleep until a queue may have work."""
+        pause = self._pause
+        # Waking or asking in vain makes the first question come later: others are quicker, or not ready.
+        self._pause = min(1.6 * self._pause, LONGEST_POLL)
+        while not await self._sleep(pause):
+            due = await self._next_due()
+            if due == 0:
+                for queue in self._queues:
+                    queue.is_full = True
+                return
+            pause = self._longest_pause() if due is None else min(due, self._longest_pause())
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+    def _longest_pause(self) -> float:
+        if self._listener is not None and self._listener.is_listening(WAKE_CHANNEL):
+            return LONG_POLL * random.uniform(0.9, 1.0)  # noqa: S311 - spreads workers, no secret
+        self._pause = min(1.6 * self._pause, LONGEST_POLL)
+        return self._pause * random.uniform(0.9, 1.0)  # noqa: S311 - spreads workers, no secret
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Return true when a queue was woken or this is to stop, false when it is time to ask."""
+        self._attention.clear()
+        if not self._asks_again and not self._is_called():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._attention.wait()
+        self._asks_again = False
+        return self._is_called()
+
+    def _is_called(self) -> bool:
+        return self._stopping or any(queue.is_hungry for queue in self._queues)
+
+    async def _next_due(self) -> float | None:
+        """Return the seconds until a message is due; an outage counts as if there were none."""
+        try:
+            return await self._database.next_due(self._repertoire.queues, self._repertoire.keys)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning("claiming failed and will be repeated: %s", error)
+            return LONGEST_POLL

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HEARTBEAT = 5.0
+IDLE_HEARTBEAT = 25.0
+"""Seconds between two heartbeats of a worker that holds tasks, and of one that holds none."""
 TICK = 0.5
 """Seconds between two looks at what is due."""
 BLOCKED = 1.0
@@ -74,7 +76,9 @@ class LeaseKeeper:
         self._worker_thread = threading.get_ident()
         self._asked_at: float | None = None
         self._blocked = False
-        self._heartbeat_at = time.monotonic() + HEARTBEAT
+        self._heartbeat_at = time.monotonic()
+        self._roused = asyncio.Event()
+        self._dozes = False
         self._inputs: OrderedDict[UUID, RawJson] = OrderedDict()
         self._inputs_lock = threading.Lock()
         self._ready = threading.Event()
@@ -86,6 +90,11 @@ class LeaseKeeper:
         """Start the thread."""
         self._thread.start()
         self._ready.wait()
+
+    def rouse(self) -> None:
+        """Have it look after `held` again, to which something has been added."""
+        if self._dozes and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._roused.set)
 
     async def stop(self) -> None:
         """End the thread, whatever it is waiting for."""
@@ -128,16 +137,34 @@ class LeaseKeeper:
             while True:
                 await self._look()
                 self._watch_worker()
-                await asyncio.sleep(min(TICK, self._lease / 6))
+                await self._rest()
         finally:
             await self._database.close()
+
+    async def _rest(self) -> None:
+        """Wait for the next tick; while nothing is held, for the next heartbeat or `rouse`."""
+        self._roused.clear()
+        self._dozes = (
+            True  # before the look at what is held: who adds to it looks the other way round
+        )
+        if self._held:
+            self._dozes = False
+            await asyncio.sleep(min(TICK, self._lease / 6))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._next_heartbeat() - time.monotonic())):
+                await self._roused.wait()
+        self._dozes = False
+
+    def _next_heartbeat(self) -> float:
+        return self._heartbeat_at + (HEARTBEAT if self._held else IDLE_HEARTBEAT)
 
     async def _look(self) -> None:
         try:
             await self._extend()
             await self._send_progress()
-            if time.monotonic() >= self._heartbeat_at:
-                self._heartbeat_at = time.monotonic() + HEARTBEAT
+            if time.monotonic() >= self._next_heartbeat():
+                self._heartbeat_at = time.monotonic()
                 await self._heartbeat()
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever goes wrong
             if is_transient(error):

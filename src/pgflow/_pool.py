@@ -28,9 +28,10 @@ from pgflow.errors import (
 from pgflow.records import RawJson
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from psycopg import AsyncConnection, Connection
+    from psycopg.adapt import AdaptersMap
     from psycopg.sql import SQL, Composed
 
     Query = LiteralString | bytes | SQL | Composed
@@ -165,12 +166,26 @@ def settings_call(settings: Mapping[str, str]) -> tuple[bytes, list[str]]:
     return f"select {calls}".encode(), [part for item in settings.items() for part in item]
 
 
-def _with_raw_json(cursor: _Cursor) -> _Cursor:
-    adapters = cursor.adapters
+def register_raw_json(adapters: AdaptersMap) -> None:
+    """Have json and jsonb come back as RawJson."""
     for name in ("json", "jsonb"):
         adapters.register_loader(name, _RawJsonLoader)
     adapters.register_loader("jsonb", _RawJsonbBinaryLoader)
+
+
+def _with_raw_json(cursor: _Cursor) -> _Cursor:
+    register_raw_json(cursor.adapters)
     return cursor
+
+
+async def repeating(call: Callable[[], Awaitable[Rows]]) -> Rows:
+    """Make a call; repeat it a few times if it lost against another transaction."""
+    for _ in range(REPEATS - 1):
+        try:
+            return await call()
+        except (server.DeadlockDetected, server.SerializationFailure):
+            await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads repeats, no secret
+    return await call()
 
 
 async def fetch(
@@ -274,26 +289,28 @@ class Pool:
 
     async def fetch(self, statement: Query, parameters: Parameters = ()) -> Rows:
         """Run one statement in a transaction of its own; repeat it if it lost against another."""
-        for last in (False,) * (REPEATS - 1) + (True,):
-            try:
-                async with self.connection() as connection:
-                    return await fetch(connection, statement, parameters)
-            except (server.DeadlockDetected, server.SerializationFailure):
-                if last:
-                    raise
-                await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads repeats, no secret
-        raise AssertionError
 
-    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        async def call() -> Rows:
+            async with self.connection() as connection:
+                return await fetch(connection, statement, parameters)
+
+        return await repeating(call)
+
+    def check_owner(self) -> None:
+        """Raise UsageError outside the process and the event loop that used it first."""
         here = (os.getpid(), asyncio.get_running_loop())
-        if self._owner is not None and self._owner != here:
+        if self._owner is None:
+            self._owner = here
+        elif self._owner != here:
             place = "process" if self._owner[0] != here[0] else "event loop"
             raise UsageError(
                 f"this Database was opened in another {place}",
                 hint=f"Open one in each {place}: async with Database.connect(dsn) as db.",
             )
+
+    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        self.check_owner()
         if self._pool is None:
-            self._owner = here
             self._pool = AsyncConnectionPool(
                 self.dsn,
                 kwargs=self._kwargs,

@@ -1,304 +1,128 @@
-"""Reports outcomes to the database in batches, and repeats them until the database has answered.
+"""Gathers outcomes into batches and has them sent, what opens the way to further steps apart from the items of maps.
 
-A report carries its task's fence, so repeating one whose reply was lost answers `already_accepted`.
+Batches grow with the load, since outcomes gather while the previous batch is under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import orjson
-
-from pgflow._crashpoints import crash_point
-from pgflow.database import is_transient
-from pgflow.errors import EncodingError
-from pgflow.handlers import (
-    Completed,
-    Failed,
-    InDoubt,
-    Released,
-    Settled,
-    Split,
-    failure,
-    log_fields,
-)
-from pgflow.records import Outcome as Verdict
+import time
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from pgflow.database import Database
+    from pgflow._sending import Entry, Sender
+    from pgflow._slots import Slots
     from pgflow.handlers import Execution, Outcome
-    from pgflow.records import TaskReport
-
-    Entry = tuple[Execution, Outcome]
-    Send = Callable[[Sequence[Execution], Sequence[Any]], Awaitable[list[TaskReport]]]
 
 LINGER = 0.001
-"""Seconds that a report waits for others, twice at most, while more handlers are running."""
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 5.0
-
-_log = logging.getLogger("pgflow.worker")
-
-
-@dataclass(slots=True)
-class Statistics:
-    """What a worker has done since it started."""
-
-    claimed: int = 0
-    completed: int = 0
-    failed: int = 0
-    released: int = 0
-    stale: int = 0
-    """Reports that changed nothing: another grant, or the end of the run, came first."""
-    repeated: int = 0
-    """Calls repeated because the server, or the way to it, failed."""
+MOMENTS = 5
+"""Seconds, and so many times, that items wait for others while many more are about to end."""
+LONGEST_SPACE = 0.010
+"""Seconds between two calls at most."""
+SLOW = 0.015
+"""Seconds of a call above which batches shrink: whoever comes next has to wait for it."""
+SMALL = 100
+"""Outcomes of a batch that is never made smaller: a commit has its price, too."""
 
 
 class Reporter:
-    """Gathers outcomes while the previous batch is under way, so that batches grow with the load."""
+    """Two lanes, so that a step that others wait for is not stuck behind the items of a large map."""
 
     def __init__(
         self,
-        database: Database,
-        statistics: Statistics,
+        sender: Sender,
+        slots: Slots,
         *,
         batch_size: int,
-        running: Callable[[], int],
         reported: Callable[[Sequence[Execution]], None],
     ) -> None:
-        self._database = database
-        self._statistics = statistics
-        self._batch_size = batch_size
-        self._running = running
+        self._sender = sender
+        self._slots = slots
         self._reported = reported
-        self._pending: list[Entry] = []
-        self._wake = asyncio.Event()
+        self._steps = _Lane(batch_size)
+        self._items = _Lane(batch_size)
         self._closing = False
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._steps.pending) + len(self._items.pending)
 
     def add(self, execution: Execution, outcome: Outcome) -> None:
         """Queue an outcome."""
-        self._pending.append((execution, outcome))
-        self._wake.set()
+        lane = self._items if execution.task.step_type == "map" else self._steps
+        lane.pending.append((execution, outcome))
+        lane.wake.set()
 
     def close(self) -> None:
         """Let `run` return once everything queued is reported."""
         self._closing = True
-        self._wake.set()
+        self._steps.wake.set()
+        self._items.wake.set()
 
     async def run(self) -> None:
         """Report until closed."""
-        while self._pending or not self._closing:
-            await self._wake.wait()
-            self._wake.clear()
-            await self._gather()
-            while self._pending:
-                batch = self._pending[: self._batch_size]
-                del self._pending[: self._batch_size]
-                await self._report(batch)
+        lanes = [asyncio.create_task(self._serve(lane)) for lane in (self._steps, self._items)]
+        try:
+            await asyncio.gather(*lanes)
+        finally:
+            for lane in lanes:
+                lane.cancel()
+
+    async def _serve(self, lane: _Lane) -> None:
+        while lane.pending or not self._closing:
+            await lane.wake.wait()
+            lane.wake.clear()
+            await asyncio.sleep(0)  # what ends in the same turn of the loop goes together
+            while lane.pending:
+                await (self._linger if lane is self._items else self._space)(lane)
+                batch = lane.take()
+                begin = time.monotonic()
+                await self._sender.send(batch)
+                lane.adapt(len(batch), time.monotonic() - begin)
                 self._reported([execution for execution, _ in batch])
 
-    async def _gather(self) -> None:
-        await asyncio.sleep(0)
-        for _ in range(2):
-            if self._closing or not self._running() or len(self._pending) >= self._batch_size:
+    async def _space(self, lane: _Lane) -> None:
+        """Let twice the time pass between calls that a call takes, while others end meanwhile."""
+        if self._slots.is_busy() and not lane.is_worth_a_call and not self._closing:
+            await asyncio.sleep(max(0.0, lane.rested_at - time.monotonic()))
+
+    async def _linger(self, lane: _Lane) -> None:
+        """Wait a few moments for a batch worth a commit, while several more end in each of them."""
+        for _ in range(MOMENTS):
+            expected = min(len(self._slots), self._slots.pace.rate() * LINGER)
+            if self._closing or expected < 1 or lane.is_worth_a_call:
                 return
             await asyncio.sleep(LINGER)
 
-    async def _report(self, batch: Sequence[Entry]) -> None:
-        completed: list[Entry] = []
-        failed: list[Entry] = []
-        released: list[Entry] = []
-        split: list[Entry] = []
-        for entry in batch:
-            match entry[1]:
-                case Completed():
-                    completed.append(entry)
-                case Failed(error):
-                    execution = entry[0]
-                    fields = log_fields(execution.task)
-                    _log.warning("%s failed: %s", execution.context, error, extra=fields)
-                    failed.append(entry)
-                case Released():
-                    released.append(entry)
-                case Split(results):
-                    _log_items(entry[0], results)
-                    split.append(entry)
-                case Settled(verdict):
-                    self._count(entry, verdict)
-                case InDoubt():
-                    await self._resolve(entry)
-        failed += await self._send(completed, self._complete)
-        failed += await self._send(split, self._split)
-        for entry in await self._send(failed, self._fail):
-            _log.error(
-                "the failure of %s could not be recorded; the lease will tell",
-                entry[0].context,
-                extra=log_fields(entry[0].task),
-            )
-        await self._send(released, self._release)
 
-    async def _complete(
-        self, executions: Sequence[Execution], outcomes: Sequence[Completed]
-    ) -> list[TaskReport]:
-        crash_point("before_complete")
-        reports = await self._database.complete_tasks(
-            *columns(executions), [outcome.output for outcome in outcomes]
-        )
-        crash_point("after_complete")
-        return reports
+class _Lane:
+    """Outcomes that are reported one batch after the other."""
 
-    async def _fail(
-        self, executions: Sequence[Execution], outcomes: Sequence[Failed]
-    ) -> list[TaskReport]:
-        crash_point("before_fail")
-        return await self._database.fail_tasks(
-            *columns(executions),
-            [outcome.error for outcome in outcomes],
-            [orjson.dumps(outcome.details).decode() for outcome in outcomes],
-        )
+    def __init__(self, batch_size: int) -> None:
+        self.pending: list[Entry] = []
+        self.wake = asyncio.Event()
+        self._smallest = min(SMALL, batch_size)
+        self._largest = batch_size
+        self.limit = self._smallest
+        self.rested_at = 0.0
+        """When twice the time has passed since the last call that it took."""
 
-    async def _split(
-        self, executions: Sequence[Execution], outcomes: Sequence[Split]
-    ) -> list[TaskReport]:
-        crash_point("before_split")
-        return await self._database.split_batches(
-            *columns(executions), [outcome.encode() for outcome in outcomes]
-        )
+    @property
+    def is_worth_a_call(self) -> bool:
+        """Tell whether there is enough for a batch that is not small."""
+        return len(self.pending) >= self._smallest
 
-    async def _release(
-        self, executions: Sequence[Execution], outcomes: Sequence[Released]
-    ) -> list[TaskReport]:
-        reports: list[TaskReport] = []
-        for delay in {outcome.delay for outcome in outcomes}:
-            pairs = zip(executions, outcomes, strict=True)
-            alike = [execution for execution, outcome in pairs if outcome.delay == delay]
-            reports += await self._database.release_tasks(*columns(alike), delay)
-        return reports
+    def take(self) -> list[Entry]:
+        """Remove and return a batch."""
+        batch = self.pending[: self.limit]
+        del self.pending[: self.limit]
+        return batch
 
-    async def _send(self, entries: list[Entry], send: Send) -> list[Entry]:
-        """Send entries, in halves where the server refuses a value; return completions turned into failures."""
-        if not entries:
-            return []
-        try:
-            reports = await self.repeat(
-                lambda: send([entry[0] for entry in entries], [entry[1] for entry in entries])
-            )
-        except Exception as error:  # noqa: BLE001 - what the server refuses is found by halving
-            if len(entries) > 1:
-                middle = len(entries) // 2
-                refused = await self._send(entries[:middle], send)
-                return refused + await self._send(entries[middle:], send)
-            execution = entries[0][0]
-            _log.exception(
-                "the database refused the report of %s",
-                execution.context,
-                extra=log_fields(execution.task),
-            )
-            return [(execution, failure(EncodingError(f"the database refused it: {error}")))]
-        self._tally(entries, reports)
-        return []
-
-    async def repeat(self, call: Callable[[], Awaitable[list[TaskReport]]]) -> list[TaskReport]:
-        """Make a call, again and again while the server or the way to it fails."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                return await call()
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._statistics.repeated += 1
-                _log.warning("a report failed and will be repeated: %s", error)
-            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - spreads workers, no secret
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    async def _resolve(self, entry: Entry) -> None:
-        """Learn whether a transaction whose commit got no reply has committed.
-
-        If the grant still stands it has not: the completion would have ended it.
-        """
-        execution = entry[0]
-        try:
-            reports = await self.repeat(
-                lambda: self._database.extend_leases(*columns([execution]), 1)
-            )
-        except Exception:  # noqa: BLE001 - the lease will tell
-            _log.exception(
-                "the commit of %s stays in doubt",
-                execution.context,
-                extra=log_fields(execution.task),
-            )
-            return
-        if reports and reports[0].outcome is Verdict.ACCEPTED:
-            await self._send([(execution, Released(1))], self._release)
-        else:
-            self._statistics.completed += 1
-
-    def _tally(self, entries: Sequence[Entry], reports: Sequence[TaskReport]) -> None:
-        odd = {
-            (report.run_id, report.step_slug, report.task_index): report.outcome
-            for report in reports
-            if report.outcome is not Verdict.ACCEPTED
-        }
-        for entry in entries:
-            verdict = Verdict.ACCEPTED
-            if odd:
-                task = entry[0].task
-                key = (task.run_id, task.step_slug, task.task_index)
-                verdict = odd.get(key, Verdict.ACCEPTED)
-            self._count(entry, verdict)
-
-    def _count(self, entry: Entry, verdict: Verdict) -> None:
-        execution, outcome = entry
-        statistics = self._statistics
-        if verdict in {Verdict.STALE, Verdict.FINISHED}:
-            statistics.stale += 1
-            _log.warning(
-                "%s is %s: nothing that it did counts any more",
-                execution.context,
-                verdict,
-                extra=log_fields(execution.task),
-            )
-            return
-        match outcome:
-            case Completed() | Settled():
-                statistics.completed += execution.task.items or 1
-            case Failed():
-                statistics.failed += execution.task.items or 1
-            case Released():
-                statistics.released += execution.task.items or 1
-            case Split(results):
-                statistics.completed += sum(isinstance(item, Completed) for item in results)
-                statistics.failed += sum(isinstance(item, Failed) for item in results)
-                statistics.released += sum(isinstance(item, Released) for item in results)
-            case _:
-                pass
-
-
-def _log_items(execution: Execution, results: Sequence[object]) -> None:
-    for index, result in enumerate(results, execution.task.task_index):
-        if isinstance(result, Failed):
-            fields = log_fields(execution.task) | {"task": index}
-            _log.warning(
-                "%s, item %d failed: %s", execution.context, index, result.error, extra=fields
-            )
-
-
-def columns(executions: Sequence[Execution]) -> tuple[list[Any], list[str], list[int], list[int]]:
-    """Return the tasks' keys and fences as the set functions take them."""
-    tasks = [execution.task for execution in executions]
-    return (
-        [task.run_id for task in tasks],
-        [task.step_slug for task in tasks],
-        [task.task_index for task in tasks],
-        [task.attempt for task in tasks],
-    )
+    def adapt(self, size: int, seconds: float) -> None:
+        """Grow while calls with full batches are quick; shrink when one is slow."""
+        self.rested_at = time.monotonic() + min(2 * seconds, LONGEST_SPACE)
+        if seconds > SLOW:
+            self.limit = max(self._smallest, min(self.limit, size) * 2 // 3)
+        elif size >= self.limit:
+            self.limit = min(self._largest, self.limit * 3 // 2)

@@ -14,6 +14,7 @@ from pgflow.records import RunRecord, TaskOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import LiteralString
     from uuid import UUID
 
     import psycopg
@@ -34,6 +35,15 @@ REFUSED = (server.ForeignKeyViolation, server.CheckViolation, server.RaiseExcept
 class Runs(Reads):
     """Calls about runs."""
 
+    async def _start(
+        self,
+        statement: LiteralString,
+        *parameters: object,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Rows:
+        """Make one of the calls that clients make all the time."""
+        raise NotImplementedError
+
     async def start_flow(
         self,
         flow_slug: str,
@@ -47,7 +57,7 @@ class Runs(Reads):
         """Start a run on `input` (JSON text) and return its id; the same key returns the same run."""
         parameters = (flow_slug, input, run_id, idempotency_key, version)
         try:
-            rows = await self._fetch(START, *parameters, connection=connection)
+            rows = await self._start(START, *parameters, connection=connection)
         except REFUSED as error:
             raise refused(error, flow_slug, await self.flow_slugs()) from error
         return only_id(rows)
@@ -65,7 +75,7 @@ class Runs(Reads):
         keys = None if idempotency_keys is None else text_array(idempotency_keys)
         parameters = (flow_slug, text_array(inputs), keys, version)
         try:
-            rows = await self._fetch(START_MANY, *parameters, connection=connection)
+            rows = await self._start(START_MANY, *parameters, connection=connection)
         except REFUSED as error:
             raise refused(error, flow_slug, await self.flow_slugs()) from error
         return [run_id for (run_id,) in rows]

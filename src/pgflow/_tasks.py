@@ -6,7 +6,7 @@ was lost answers `already_accepted`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from pgflow._pool import fetch_sync
 from pgflow.records import GrantedTask, Outcome, TaskReport
@@ -24,9 +24,13 @@ MAX_BATCH_BYTES = 128 * 1024 * 1024
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-_CLAIM = """select flow_slug, run_id, step_slug, task_index, attempt, input, flow_input, msg_id, queue_name,
-    step_type, tries, max_attempts, timeout, exhausted, deferred, items
-  from pgflow.claim_tasks(%s::text, %s::uuid, %s::int, %s::int, %s::text[])"""
+_GRANTED = """flow_slug, run_id, step_slug, task_index, attempt, input, flow_input, msg_id, queue_name,
+    step_type, tries, max_attempts, timeout, exhausted, deferred, items"""
+_CLAIM = f"""select {_GRANTED}
+  from pgflow.claim_tasks(%s::text, %s::uuid, %s::int, %s::int, %s::text[])"""  # noqa: S608 - our own words
+_COMPLETE_AND_CLAIM = f"""select outcome, {_GRANTED}
+  from pgflow.complete_and_claim(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::jsonb[],
+    %s::uuid, %s::text[], %s::int, %s::int, %s::text[])"""  # noqa: S608 - our own words
 _COMPLETE = """select run_id, step_slug, task_index, outcome
   from pgflow.complete_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::jsonb[])"""
 
@@ -42,6 +46,15 @@ class Tasks:
     ) -> Rows:
         raise NotImplementedError
 
+    async def _call(
+        self,
+        statement: LiteralString,
+        *parameters: object,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Rows:
+        """Make one of the calls that workers make all the time."""
+        raise NotImplementedError
+
     async def claim_tasks(
         self,
         queue_name: str,
@@ -54,7 +67,7 @@ class Tasks:
     ) -> list[GrantedTask]:
         """Claim up to `qty` tasks for `lease` seconds; `handlers` limits them to what can be run."""
         known = None if handlers is None else text_array(handlers)
-        rows = await self._fetch(
+        rows = await self._call(
             _CLAIM, queue_name, worker_id, qty, lease, known, connection=connection
         )
         return [GrantedTask(*row) for row in rows]
@@ -73,11 +86,59 @@ class Tasks:
         reports: list[TaskReport] = []
         for part in _parts_of(outputs):
             tasks = _tasks(run_ids[part], step_slugs[part], task_indexes[part], attempts[part])
-            rows = await self._fetch(
+            rows = await self._call(
                 _COMPLETE, *tasks, text_array(outputs[part]), connection=connection
             )
             reports += _reports(rows)
         return reports
+
+    async def complete_and_claim(  # noqa: PLR0917 - the SQL function's parameters
+        self,
+        run_ids: Sequence[UUID],
+        step_slugs: Sequence[str],
+        task_indexes: Sequence[int],
+        attempts: Sequence[int | None],
+        outputs: Sequence[str | None],
+        worker_id: UUID,
+        queue_names: Sequence[str],
+        qty: int,
+        lease: int = 30,
+        handlers: Sequence[str] | None = None,
+    ) -> tuple[list[TaskReport], list[GrantedTask]]:
+        """Complete tasks and claim up to `qty` of those that become ready by it, in one transaction.
+
+        Returns the reports that were not accepted, and what was granted. Grants of a call whose reply was
+        lost come back when their lease ends, as those of a lost claim do.
+        """
+        known = None if handlers is None else text_array(handlers)
+        queues = text_array(queue_names)
+        reports: list[TaskReport] = []
+        granted: list[GrantedTask] = []
+        for part in _parts_of(outputs):
+            tasks = _tasks(run_ids[part], step_slugs[part], task_indexes[part], attempts[part])
+            room = max(0, qty - len(granted))
+            rows = await self._call(
+                _COMPLETE_AND_CLAIM,
+                *tasks,
+                text_array(outputs[part]),
+                *(worker_id, queues, room, lease, known),
+            )
+            for outcome, *row in rows:
+                if outcome is None:
+                    granted.append(GrantedTask(*row))
+                else:
+                    reports.append(TaskReport(row[1], row[2], row[3], _OUTCOMES[outcome]))
+        return reports, granted
+
+    async def next_due(
+        self, queue_names: Sequence[str], handlers: Sequence[str] | None = None
+    ) -> float | None:
+        """Return the seconds until the next message of these queues is due: 0 if one is, None if there is none."""
+        statement = "select pgflow.next_due(%s::text[], %s::text[])"
+        known = None if handlers is None else text_array(handlers)
+        rows = await self._call(statement, text_array(queue_names), known)
+        seconds: float | None = rows[0][0]
+        return seconds
 
     async def fail_tasks(  # noqa: PLR0917 - the SQL function's parameters
         self,
@@ -96,7 +157,7 @@ class Tasks:
         tasks = _tasks(run_ids, step_slugs, task_indexes, attempts)
         texts = text_array([_storable(error) for error in errors])
         known = None if details is None else text_array(details)
-        return _reports(await self._fetch(statement, *tasks, texts, known, connection=connection))
+        return _reports(await self._call(statement, *tasks, texts, known, connection=connection))
 
     async def split_batches(
         self,
@@ -119,7 +180,7 @@ class Tasks:
         for part in _parts_of(results):
             tasks = _tasks(run_ids[part], step_slugs[part], task_indexes[part], attempts[part])
             texts = text_array(results[part])
-            reports += _reports(await self._fetch(statement, *tasks, texts, connection=connection))
+            reports += _reports(await self._call(statement, *tasks, texts, connection=connection))
         return reports
 
     async def extend_leases(
@@ -152,7 +213,7 @@ class Tasks:
         statement = """select run_id, step_slug, task_index, outcome
           from pgflow.release_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::int)"""
         tasks = _tasks(run_ids, step_slugs, task_indexes, attempts)
-        return _reports(await self._fetch(statement, *tasks, delay, connection=connection))
+        return _reports(await self._call(statement, *tasks, delay, connection=connection))
 
     async def report_progress(
         self, run_id: UUID, step_slug: str, task_index: int, attempt: int, progress: str

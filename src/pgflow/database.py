@@ -7,11 +7,12 @@ outputs travel as JSON text and come back as RawJson, never parsed on the way.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import sql
 
 from pgflow._definitions import Definitions
+from pgflow._direct import DirectLines
 from pgflow._gate import (
     expected_schema_version,
     installed_version,
@@ -58,6 +59,9 @@ __all__ = [
 
 EVENTS_CHANNEL = "pgflow_events"
 WAKE_CHANNEL = "pgflow_wake"
+WORK_LINES = 3
+"""Connections of a worker's calls: one claims, two report."""
+START_LINES = 2
 
 
 class Database(Definitions, Runs, Tasks):
@@ -88,6 +92,9 @@ class Database(Definitions, Runs, Tasks):
             application_name=application_name,
             prepared=prepared,
         )
+        # Starts must not make claims and reports wait, nor the other way round.
+        self._work_lines = DirectLines(self._pool, size=WORK_LINES, prepared=prepared)
+        self._start_lines = DirectLines(self._pool, size=START_LINES, prepared=prepared)
         # Handlers write through connections of their own, so they cannot starve claims and reports.
         self._guests = Pool(
             dsn,
@@ -149,6 +156,8 @@ class Database(Definitions, Runs, Tasks):
         """Close what depends on it (`on_close`), then all connections."""
         while self._closers:
             await self._closers.pop()()
+        await self._work_lines.close()
+        await self._start_lines.close()
         await self._pool.close()
         await self._guests.close()
 
@@ -197,6 +206,26 @@ class Database(Definitions, Runs, Tasks):
     ) -> Rows:
         if connection is None:
             return await self._pool.fetch(statement, parameters)
+        return await fetch(connection, statement, parameters)
+
+    async def _call(
+        self,
+        statement: LiteralString,
+        *parameters: object,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Rows:
+        if connection is None:
+            return await self._work_lines.fetch(statement, parameters)
+        return await fetch(connection, statement, parameters)
+
+    async def _start(
+        self,
+        statement: LiteralString,
+        *parameters: object,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Rows:
+        if connection is None:
+            return await self._start_lines.fetch(statement, parameters)
         return await fetch(connection, statement, parameters)
 
     # Schema and definitions

@@ -84,7 +84,7 @@ class Listener:
     _shared: ClassVar[WeakKeyDictionary[Database, Listener]] = WeakKeyDictionary()
 
     def __init__(
-        self, database: Database, *, ping_interval: float = 15, ping_timeout: float = 5
+        self, database: Database, *, ping_interval: float = 20, ping_timeout: float = 5
     ) -> None:
         self._database = database
         self._ping_interval = ping_interval
@@ -101,6 +101,8 @@ class Listener:
         self._answered = asyncio.Event()
         self._ponged = asyncio.Event()
         self._lost: BaseException | None = None
+        self._is_proven = False
+        """A pooler may take LISTEN and never pass anything on."""
 
     @classmethod
     def of(cls, database: Database) -> Listener:
@@ -135,12 +137,13 @@ class Listener:
         await self.close()
 
     def is_listening(self, channel: str = EVENTS_CHANNEL) -> bool:
-        """Tell whether notifications of the channel arrive, as far as is known."""
-        return channel in self._listening
+        """Tell whether notifications of the channel arrive: one of our own has, and the connection holds."""
+        return self._is_proven and channel in self._listening
 
-    def wake(self, queue_name: str) -> asyncio.Event:
-        """Return an event of the caller's own, set whenever the queue has work; clear it, then look."""
-        event = asyncio.Event()
+    def wake(self, queue_name: str, event: asyncio.Event | None = None) -> asyncio.Event:
+        """Return an event of the caller's own, set whenever the queue may have work; clear it, then look."""
+        if event is None:
+            event = asyncio.Event()
         self._wakes.setdefault(queue_name, WeakSet()).add(event)
         self._want(WAKE_CHANNEL)
         return event
@@ -183,17 +186,22 @@ class Listener:
         try:
             while True:
                 await self._subscribe(connection)
-                if await self._called(self._ping_interval):
-                    continue
-                self._ponged.clear()
-                await self._send(connection, self._database.notify_statement(self._ping_channel))
-                async with asyncio.timeout(self._ping_timeout):
-                    await self._ponged.wait()
+                if not self._is_proven or not await self._called(self._ping_interval):
+                    await self._ping(connection)
         finally:
             loop.remove_reader(self._socket)
             self._connection = None
             self._listening.clear()
+            self._is_proven = False
+            self._rouse(WAKE_CHANNEL)  # from now on they have to look by themselves
             await connection.close()
+
+    async def _ping(self, connection: AsyncConnection[Any]) -> None:
+        self._ponged.clear()
+        await self._send(connection, self._database.notify_statement(self._ping_channel))
+        async with asyncio.timeout(self._ping_timeout):
+            await self._ponged.wait()
+        self._is_proven = True
 
     async def _called(self, wait_seconds: float) -> bool:
         """Wait for something to do; raise what broke the connection."""
@@ -227,12 +235,13 @@ class Listener:
         pgconn = self._connection.pgconn
         try:
             pgconn.consume_input()
-            while (notification := pgconn.notifies()) is not None:
-                self._dispatch(notification.relname.decode(), notification.extra)
             while not pgconn.is_busy():
                 if pgconn.get_result() is None:
                     self._answered.set()
                     break
+            # Last: libpq comes upon notifications behind an answer only when the answer has been taken.
+            while (notification := pgconn.notifies()) is not None:
+                self._dispatch(notification.relname.decode(), notification.extra)
         except psycopg.Error as error:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._lost = error

@@ -16,25 +16,24 @@ from uuid import UUID, uuid4
 import orjson
 
 from pgflow._background import end_of_run, keep_up, stopped_by_signals
-from pgflow._claims import Claims, Slots
+from pgflow._claims import Claims
+from pgflow._holdings import Holdings
 from pgflow._isolation import Border
 from pgflow._leases import LeaseEvents, LeaseKeeper
 from pgflow._repertoire import Flows, Repertoire, prepare
-from pgflow._reports import Reporter, Statistics
+from pgflow._reports import Reporter
+from pgflow._sending import HandOver, Sender, Statistics
+from pgflow._slots import Slots
 from pgflow._targets import load_flows
 from pgflow.database import Database
 from pgflow.errors import UsageError
-from pgflow.handlers import Execution, Outcome, Performer, Released, Services, Stop, lost
+from pgflow.handlers import Performer, Services, Stop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from pgflow.records import GrantedTask
-
 __all__ = ["Statistics", "Worker", "load_flows"]
 
-UNKNOWN_DELAY = 30
-"""Seconds before a task is granted again that this worker turned out to have no handler for."""
 LAST_REPORTS = 10.0
 """Seconds that a stopping worker waits for a database that does not answer."""
 
@@ -78,20 +77,21 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._name = name
         self._listen = listen
-        self._held: dict[Execution, None] = {}
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._database: Database
         self._repertoire: Repertoire
+        self._held: Holdings | None = None
         self._performer: Performer
         self._reporter: Reporter
+        self._slots: Slots
         self._claims: Claims
 
     def __len__(self) -> int:
         """Return how many tasks it holds, from the claim to the report."""
-        return len(self._held)
+        return 0 if self._held is None else len(self._held)
 
     async def run(self, *, signals: bool = False) -> None:
         """Work until stopped, then drain. With `signals`, SIGTERM and SIGINT stop it; a second one at once."""
@@ -155,38 +155,59 @@ class Worker:
             yield
 
     def _build(self, stack: AsyncExitStack) -> None:
+        """Make the parts, and join them."""
+        repertoire, database = self._repertoire, self._database
         services = Services(
-            worker_id=self.worker_id, database=self._database, loop=asyncio.get_running_loop()
+            worker_id=self.worker_id, database=database, loop=asyncio.get_running_loop()
         )
         stack.callback(services.close)
-        keeper = LeaseKeeper(
-            self._database.dsn,
+        held = self._held = Holdings(services, repertoire, self.statistics, self._stopping)
+        events = LeaseEvents(refused=held.fence, deprecated=self._deprecated)
+        keeper = held.keeper = LeaseKeeper(
+            database.dsn,
             self.worker_id,
             self._lease,
-            held=self._held,
+            held=held,
             progress=services.progress,
-            events=LeaseEvents(refused=self._fenced, deprecated=self._deprecated),
+            events=events,
         )
         services.read_run_input = keeper.read_run_input
         keeper.start()
         stack.push_async_callback(keeper.stop)
-        self._services = services
-        self._performer = Performer(services, concurrency=self._concurrency, ended=self._ended)
-        stack.push_async_callback(self._performer.close)
-        self._reporter = Reporter(
-            self._database,
-            self.statistics,
-            batch_size=self._batch_size,
-            running=self._performer.__len__,
-            reported=self._reported,
+        self._performer = held.performer = Performer(
+            services, concurrency=self._concurrency, ended=held.end
         )
+        stack.push_async_callback(self._performer.close)
+        self._slots = held.slots = Slots(
+            self._performer,
+            held=held,
+            changed=self._changed,
+            concurrency=self._concurrency,
+            batch_size=self._batch_size,
+            give_back=held.give_back,
+        )
+        stack.callback(self._slots.close)
         self._claims = Claims(
-            self._database,
+            database,
             self.worker_id,
-            self._repertoire,
-            Slots(self._concurrency, self._free, self._unreported, self._changed, self._accept),
+            repertoire,
+            self._slots,
+            held.accept,
             lease=self._lease,
             listen=self._listen,
+        )
+        more = HandOver(
+            self.worker_id,
+            repertoire.queues,
+            repertoire.keys,
+            self._lease,
+            reserve=held.reserve,
+            release=self._slots.release,
+            accept=held.accept,
+        )
+        sender = Sender(database, self.statistics, more, delayed=self._claims.ask_again)
+        self._reporter = held.reporter = Reporter(
+            sender, self._slots, batch_size=self._batch_size, reported=held.forget
         )
 
     async def _register(self) -> None:
@@ -206,46 +227,6 @@ class Worker:
             async with asyncio.timeout(LAST_REPORTS):
                 await self._database.mark_worker_stopped(self.worker_id)
 
-    # What the parts ask and tell
-
-    def _free(self) -> int:
-        if self._unreported() >= 3 * self._batch_size:
-            return 0
-        return min(self._concurrency - len(self._performer), self._batch_size)
-
-    def _unreported(self) -> int:
-        return len(self._held) - len(self._performer)
-
-    def _accept(self, granted: Sequence[GrantedTask]) -> None:
-        self.statistics.claimed += sum(task.items or 1 for task in granted)
-        ready = []
-        for task in granted:
-            handler = self._repertoire.handlers.get((task.flow_slug, task.step_slug))
-            execution = Execution(task, handler, self._services)
-            self._held[execution] = None
-            if task.exhausted:
-                self._reporter.add(execution, lost(task))
-            elif handler is None:
-                self._reporter.add(execution, Released(UNKNOWN_DELAY))
-            elif self._stopping.is_set():
-                self._reporter.add(execution, Released())
-            else:
-                ready.append(execution)
-        if ready:
-            self._performer.start(ready)
-
-    def _ended(self, execution: Execution, outcome: Outcome) -> None:
-        self._reporter.add(execution, outcome)
-        self._changed.set()
-
-    def _reported(self, executions: Sequence[Execution]) -> None:
-        for execution in executions:
-            self._held.pop(execution, None)
-        self._changed.set()
-
-    def _fenced(self, executions: Sequence[Execution]) -> None:
-        self._performer.stop(executions, Stop.FENCED)
-
     def _deprecated(self) -> None:
         _log.info("worker %s is deprecated and drains", self.worker_id)
         self._stop()
@@ -262,11 +243,11 @@ class Worker:
 
     async def _drain(self, claiming: asyncio.Task[None], reporting: asyncio.Task[None]) -> None:
         """Hand back what has not started, wait for what runs, give up what outlasts the patience."""
+        assert self._held is not None
         self._stop()
         self._claims.stop()
         await asyncio.wait({claiming})
-        for execution in self._performer.withdraw():
-            self._reporter.add(execution, Released())
+        self._held.give_back(self._slots.withdraw())
         await self._performed(self._drain_timeout, unless=self._hurry)
         self._performer.stop(list(self._held), Stop.RELEASED)
         await self._performed(LAST_REPORTS)
@@ -290,7 +271,7 @@ class Worker:
         await self.started.wait()
         try:
             await end_of_run(self._database, run_id, listen=self._listen)
-            over = [held for held in self._held if held.task.run_id == run_id]
-            self._performer.stop(over, Stop.FENCED)
+            if self._held is not None:
+                self._held.fence([held for held in self._held if held.task.run_id == run_id])
         finally:
             self._stop()

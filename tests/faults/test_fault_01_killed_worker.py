@@ -67,13 +67,13 @@ async def test_killed_worker_costs_its_other_tasks_one_attempt_only(
 ) -> None:
     from tests.support.worker_flows import mapped
 
-    setting = {"journal": str(journal), "count": 40, "sleep": 0.02}
+    setting = {"journal": str(journal), "count": 200, "sleep": 0.02}
     run_id = await start(db, mapped, setting)
     with (
         WorkerProcess(database_url, "mapped", lease=2, concurrency=8, crash_at="before_complete:3"),
         WorkerProcess(database_url, "mapped", lease=2, concurrency=8),
     ):
-        assert await finished(db, run_id) == {"collected": sum(range(40))}
+        assert await finished(db, run_id) == {"collected": sum(range(200))}
     fences = [int(line[2]) for line in read_journal(journal)]
     assert set(fences) == {1, 2}
-    assert {int(line[1]) for line in read_journal(journal)} == set(range(40))
+    assert {int(line[1]) for line in read_journal(journal)} == set(range(200))

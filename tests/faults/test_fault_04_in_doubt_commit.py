@@ -91,7 +91,7 @@ async def test_fault_04_lost_reply_to_a_completion_counts_once(db: Database, pro
     @flow.step()
     def task(_: Any) -> int:
         calls.append(1)
-        proxy.needle = b"complete_tasks"
+        proxy.needle = b"complete_and_claim"
         return current_task().fence
 
     run_id = await start(db, flow)

@@ -133,7 +133,8 @@ def test_a_flow_whose_queue_was_dropped_does_not_break_the_view(connection: Conn
     [
         ("last_heartbeat_at = now()", "running"),
         ("stopped_at = now()", "stopped"),
-        ("last_heartbeat_at = now() - interval '1 hour'", "dead"),
+        ("last_heartbeat_at = now() - interval '70 s'", "running"),
+        ("last_heartbeat_at = now() - interval '80 s'", "dead"),
     ],
 )
 def test_the_status_of_a_worker(connection: Connection, assignment: str, status: str) -> None:

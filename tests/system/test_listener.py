@@ -7,7 +7,8 @@ import gc
 import json
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -117,12 +118,39 @@ async def test_it_reconnects_when_its_connection_is_cut_and_wakes_everybody(db: 
     event.clear()
     async with db.connection() as connection:
         await connection.execute("""select pg_terminate_backend(pid) from pg_stat_activity
-          where datname = current_database() and query ilike 'listen%'""")
+          where datname = current_database() and query ~* '^(listen|notify)'""")
     assert await woken(event) < 2
     await resynced(stream)
     event.clear()
     await notify(db, "pgflow_wake", "q")
     assert await woken(event) < 0.5
+
+
+async def test_a_notification_right_behind_an_answer_is_not_left_lying(db: Database) -> None:
+    listener = Listener(db)
+    event = listener.wake("q")
+
+    class Pgconn:
+        """As libpq does it: reads on behind an answer only once that has been taken."""
+
+        answers: ClassVar = [object(), None]
+
+        def consume_input(self) -> None: ...
+
+        def is_busy(self) -> bool:
+            return False
+
+        def get_result(self) -> object:
+            return self.answers.pop(0)
+
+        def notifies(self) -> object:
+            if self.answers or event.is_set():
+                return None
+            return SimpleNamespace(relname=b"pgflow_wake", extra=b"q")
+
+    listener._connection = SimpleNamespace(pgconn=Pgconn())  # type: ignore[assignment]
+    listener._read()
+    assert event.is_set()
 
 
 class Proxy:

@@ -14,6 +14,7 @@ from collections.abc import (  # noqa: TC003 - annotations of handlers are read 
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import orjson
 import psycopg
 import pytest
 
@@ -236,13 +237,14 @@ async def test_value_that_only_the_server_refuses_fails_its_task_alone(
         return number
 
     worker = Worker(db, flow)
-    real = db.complete_tasks
+    for name in ("complete_tasks", "complete_and_claim"):
+        real = getattr(db, name)
 
-    async def corrupt(runs: Any, steps: Any, indexes: Any, attempts: Any, outputs: Any) -> Any:
-        texts = ["1e400000" if text == "4" else text for text in outputs]
-        return await real(runs, steps, indexes, attempts, texts)
+        async def corrupt(*columns: Any, real: Any = real, **options: Any) -> Any:
+            texts = ["1e400000" if text == "4" else text for text in columns[4]]
+            return await real(*columns[:4], texts, **options)
 
-    monkeypatch.setattr(db, "complete_tasks", corrupt)
+        monkeypatch.setattr(db, name, corrupt)
     run_id = await start(db, flow, list(range(10)))
     async with asyncio.timeout(30):
         await worker.run_until(run_id)
@@ -356,6 +358,113 @@ async def test_unknown_run_is_an_error(db: Database) -> None:
     flow.step(name="only")(lambda _: 1)
     with pytest.raises(RunNotFound):
         await Worker(db, flow).run_until(uuid4())
+
+
+async def test_chain_is_handed_over_from_report_to_report(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow: Flow[Any] = Flow("relay")
+    last = flow.step(name="s0")(lambda _: 0)
+    for number in range(1, 8):
+        last = flow.step(name=f"s{number}", depends_on=(last,))(lambda value: value + 1)
+    granted = 0
+    real = db.complete_and_claim
+
+    async def counting(*arguments: Any, **options: Any) -> Any:
+        nonlocal granted
+        reports, tasks = await real(*arguments, **options)
+        granted += len(tasks)
+        return reports, tasks
+
+    monkeypatch.setattr(db, "complete_and_claim", counting)
+    worker = Worker(db, flow)
+    run_id = await start(db, flow)
+    async with asyncio.timeout(30):
+        await worker.run_until(run_id)
+    run = await db.run(run_id)
+    assert run is not None
+    assert output(run) == {"s7": 7}
+    assert granted == 7
+    assert worker.statistics.claimed == worker.statistics.completed == 8
+
+
+async def test_a_small_run_passes_a_flood_of_another_flow(db: Database) -> None:
+    flood: Flow[Any] = Flow("flood")
+    begun_before: list[int] = []
+    done = 0
+
+    @flood.map()
+    async def drop(_: int) -> None:
+        nonlocal done
+        done += 1
+        await asyncio.sleep(0)
+
+    small: Flow[Any] = Flow("small")
+
+    @small.step()
+    async def first(_: Any) -> int:
+        begun_before.append(done)
+        return 1
+
+    @small.step(depends_on=(first,))
+    async def second(value: int) -> int:
+        begun_before.append(done)
+        return value
+
+    count = 5_000
+    await db.define_flow(small.slug, orjson.dumps(small.definition()).decode())
+    flood_id = await start(db, flood, list(range(count)))
+    worker = Worker(db, [flood, small], concurrency=50)
+    work = await begun(worker)
+    await eventually(lambda: done > 200)
+    begin = done
+    small_id = await db.start_flow(small.slug, "{}")
+
+    async def is_over() -> bool:
+        return await db.run_status(small_id) == "completed"
+
+    await eventually(is_over)
+    # In turns with the flood: what was under way ends, and a few batches pass for each step.
+    assert begun_before[0] - begin < 1_500
+    assert begun_before[1] - begin < 3_000
+    worker.stop()
+    async with asyncio.timeout(30):
+        await work
+    assert await db.run_status(flood_id) in {"started", "completed"}
+
+
+async def test_what_slow_handlers_keep_waiting_goes_to_another_worker(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow: Flow[Any] = Flow("hoarded", max_attempts=1)
+    release = asyncio.Event()
+
+    @flow.map()
+    async def task(number: int) -> int:
+        if number == 0:
+            await release.wait()
+        return number
+
+    run_id = await start(db, flow, list(range(6)))
+    hoarder = Worker(db, flow, concurrency=1)
+    monkeypatch.setattr("pgflow._slots.Slots.ahead", lambda _: 5)  # as if handlers had been quick
+    work = await begun(hoarder)
+    await eventually(lambda: hoarder.statistics.released == 5)
+    monkeypatch.undo()
+    assert hoarder.statistics.claimed >= 6
+    helper = Worker(db, flow)
+    helping = await begun(helper)
+    await eventually(lambda: helper.statistics.completed == 5)
+    release.set()
+
+    async def is_over() -> bool:
+        return await db.run_status(run_id) == "completed"
+
+    await eventually(is_over)
+    assert {a.outcome for a in await db.attempts(run_id)} <= {"completed", "released"}
+    for worker in (hoarder, helper):
+        worker.stop()
+    await asyncio.gather(work, helping)
 
 
 class TestDynamic:
@@ -597,31 +706,6 @@ async def test_unknown_handler_releases_the_task(
         assert task.status == "queued"
 
 
-async def test_idle_worker_sends_at_most_two_statements_a_second(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flow: Flow[Any] = Flow("idle")
-    for queue in ("north", "east", "south", "west"):
-        flow.step(name=queue, queue=queue)(lambda _: 1)
-    claims = 0
-    real = db.claim_tasks
-
-    async def counting(*arguments: Any, **options: Any) -> Any:
-        nonlocal claims
-        claims += 1
-        return await real(*arguments, **options)
-
-    monkeypatch.setattr(db, "claim_tasks", counting)
-    worker = Worker(db, flow)
-    work = await begun(worker)
-    await asyncio.sleep(4)  # the backoff reaches its end
-    claims = 0
-    await asyncio.sleep(4)
-    worker.stop()
-    await work
-    assert 1 <= claims <= 8
-
-
 async def test_fault_30_blocking_the_loop_keeps_the_lease_and_is_reported(
     db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -644,7 +728,7 @@ async def test_fault_30_blocking_the_loop_keeps_the_lease_and_is_reported(
 
 
 async def test_deprecated_worker_drains(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgflow._leases.HEARTBEAT", 0.1)
+    monkeypatch.setattr("pgflow._leases.IDLE_HEARTBEAT", 0.1)
     flow: Flow[Any] = Flow("deprecated")
     flow.step(name="task")(lambda _: 1)
     worker = Worker(db, flow)

@@ -1,4 +1,5 @@
--- One row a worker: whether it lives, told by a heartbeat within 30 seconds, and what it holds and has done.
+-- One row a worker: whether it lives, told by a heartbeat within 75 seconds (an idle worker sends one every
+-- 25), and what it holds and has done.
 create or replace view pgflow.worker_summary as
 select
   worker.worker_id,
@@ -14,7 +15,7 @@ select
   coalesce(tasks.tasks_completed, 0) as tasks_completed,
   case
     when worker.stopped_at is not null then 'stopped'
-    when worker.last_heartbeat_at < clock_timestamp() - interval '30 s' then 'dead'
+    when worker.last_heartbeat_at < clock_timestamp() - interval '75 s' then 'dead'
     else 'running'
   end as status,
   extract(epoch from clock_timestamp() - worker.last_heartbeat_at)::float8 as heartbeat_age_seconds

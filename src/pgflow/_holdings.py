@@ -1,0 +1,114 @@
+"""What a worker holds, from the grant to the report: who gets each task next, and when it is forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgflow.handlers import Execution, Released, Settled, Stop, lost
+from pgflow.records import Outcome as Verdict
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator, Sequence
+
+    from pgflow._leases import LeaseKeeper
+    from pgflow._repertoire import Repertoire
+    from pgflow._reports import Reporter
+    from pgflow._sending import Statistics
+    from pgflow._slots import Slots
+    from pgflow.handlers import Outcome, Performer, Services
+    from pgflow.records import GrantedTask
+
+UNKNOWN_DELAY = 30
+"""Seconds before a task is granted again that this worker turned out to have no handler for."""
+
+
+class Holdings:
+    """The tasks of one worker; every method belongs to its event loop, the lease keeper's thread only iterates."""
+
+    keeper: LeaseKeeper
+    performer: Performer
+    slots: Slots
+    reporter: Reporter
+
+    def __init__(
+        self,
+        services: Services,
+        repertoire: Repertoire,
+        statistics: Statistics,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Begin with nothing; the worker sets the parts that these tasks pass through."""
+        self._services = services
+        self._handlers = repertoire.handlers
+        self._statistics = statistics
+        self._stopping = stopping
+        self._executions: dict[Execution, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._executions)
+
+    def __iter__(self) -> Iterator[Execution]:
+        return iter(list(self._executions))
+
+    def __contains__(self, execution: object) -> bool:
+        return execution in self._executions
+
+    def reserve(self, completed: Sequence[Execution]) -> int:
+        """Keep room for what the report of these may bring, and return how many tasks it may."""
+        if self._stopping.is_set():
+            return 0
+        slots = self.slots
+        room = slots.room()
+        if completed[0].task.step_type == "map":
+            # Most items make nothing ready, and claims need the room meanwhile.
+            room = min(room, 1)
+        else:
+            # Half is for claims, lest runs that go on keep new ones waiting; quick handlers leave room for as many again.
+            room = max((room + 1) // 2, min(len(completed), slots.ahead()))
+        slots.reserve(room)
+        return room
+
+    def accept(self, granted: Sequence[GrantedTask]) -> None:
+        """Take what was granted; what cannot or must not be performed goes back."""
+        self._statistics.claimed += sum(task.items or 1 for task in granted)
+        ready = []
+        for task in granted:
+            handler = self._handlers.get((task.flow_slug, task.step_slug))
+            execution = Execution(task, handler, self._services)
+            self._executions[execution] = None
+            if task.exhausted:
+                self.reporter.add(execution, lost(task))
+            elif handler is None:
+                self.reporter.add(execution, Released(UNKNOWN_DELAY))
+            elif self._stopping.is_set():
+                self.reporter.add(execution, Released())
+            else:
+                ready.append(execution)
+        if granted:
+            self.keeper.rouse()
+        if ready:
+            self.slots.start(ready)
+
+    def end(self, execution: Execution, outcome: Outcome) -> None:
+        """Have the outcome of a task reported whose handler has ended."""
+        self.reporter.add(execution, outcome)
+        self.slots.ended(execution)
+
+    def give_back(self, executions: Sequence[Execution]) -> None:
+        """Have tasks released that no handler has begun."""
+        for execution in executions:
+            self.reporter.add(execution, Released())
+
+    def fence(self, executions: Sequence[Execution]) -> None:
+        """Give up tasks that this worker has lost."""
+        for execution in executions:
+            if self.slots.drop(execution):
+                self.reporter.add(execution, Settled(Verdict.STALE))
+        self.performer.stop(executions, Stop.FENCED)
+
+    def forget(self, executions: Sequence[Execution]) -> None:
+        """Drop tasks that the database knows the outcome of."""
+        for execution in executions:
+            self._executions.pop(execution, None)
+        self.slots.changed.set()
