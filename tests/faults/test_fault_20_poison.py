@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pgflow import Flow, Supervisor, Worker
@@ -36,7 +37,9 @@ async def test_fault_20_poison_fails_after_its_grants_and_other_work_goes_on(
     attempts = await db.attempts(run_id, "swallow", 0)
     assert [a.outcome for a in attempts[:2]] == ["lost", "lost"]
     others = [a for a in await db.attempts(run_id) if a.task_index != 0]
-    assert {(a.attempt, a.outcome) for a in others} == {(1, "completed")}
+    assert {a.outcome for a in others} <= {"completed", "lost"}
+    lost = Counter(a.task_index for a in others if a.outcome == "lost")  # in hand when it died
+    assert set(lost.values()) <= {1}
 
 
 async def test_fault_22_messages_without_a_task_are_put_aside(db: Database) -> None:
