@@ -8,7 +8,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pg15 test-pgmq check format bench docs lock clean
+.PHONY: help setup demo test test-pg15 test-pgmq check format bench bench-million bench-scaling docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,12 @@ format: $(READY) ## put Python and SQL in form
 
 bench: $(READY) ## tasks per second, latencies, memory
 	$(BIN)/python -m benchmarks
+
+bench-million: $(READY) ## a map of a million items: curve, memory, small runs beside it (about 2 min)
+	$(BIN)/python -m benchmarks.million --write
+
+bench-scaling: $(READY) ## 1 to 8 worker processes: throughput, waits, costs (about 4 min)
+	$(BIN)/python -m benchmarks.scaling --write
 
 docs: $(READY) ## check the links and run the snippets of README and docs
 	$(BIN)/pytest tests/examples

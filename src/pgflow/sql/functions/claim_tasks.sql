@@ -3,7 +3,8 @@
 -- that died. Reads by visibility time, so messages that are not due cost nothing, and from both ends: three quarters of
 -- those due longest, the rest of the latest, so that what is new does not wait behind a backlog. Messages that grant
 -- nothing are put right by _settle_messages. A claim also creates the next slice of a large map, before it runs dry.
--- Never waits for another session. Locks: the worker's row, a slice's, messages and tasks that are free.
+-- Waits for nobody, but for the worker's row while a prune deletes it. A claim that finds nothing writes nothing.
+-- Locks: a slice's row, messages that are free, the worker's row, tasks that are free.
 create or replace function pgflow.claim_tasks(
   queue_name text, worker_id uuid, qty integer, lease integer default 30, handlers text[] default null
 )
@@ -20,7 +21,7 @@ declare
   v_read pgflow.read_messages;
   v_granted pgflow.granted_task[];
 begin
-  perform 1 from pgflow.workers as worker where worker.worker_id = claim_tasks.worker_id for key share;
+  perform 1 from pgflow.workers as worker where worker.worker_id = claim_tasks.worker_id;
   if not found then
     raise exception 'Worker % is not registered', claim_tasks.worker_id
       using errcode = 'foreign_key_violation', hint = 'Call pgflow.register_worker first.';
@@ -39,6 +40,7 @@ begin
   if v_read.msg_ids is null then
     return;
   end if;
+  perform 1 from pgflow.workers as worker where worker.worker_id = claim_tasks.worker_id for key share;
 
   if cardinality(v_read.msg_ids) = 1 then
     v_granted[1] := pgflow._grant_single(

@@ -8,6 +8,7 @@ as $$
 begin
   if to_regclass(format('pgmq.%I', pgmq.format_table_name(ensure_queue.queue_name, 'q'))) is null then
     perform pgmq.create(ensure_queue.queue_name);
+    perform pgflow._tune_queue(ensure_queue.queue_name);
   end if;
   perform pgflow._queue_function(ensure_queue.queue_name, 'send');
 end

@@ -1,6 +1,6 @@
 -- Delete what has been over for longer than an interval: runs with their tasks, states, attempts and messages, archived
 -- messages, quarantined ones, and workers without a heartbeat since. Live runs stay whatever their age.
--- Locks: the runs exclusively, by id; then everything of theirs.
+-- Locks: the runs exclusively, by id; then everything of theirs; then those workers' rows that are free.
 create or replace function pgflow.prune_data_older_than(retention_interval interval)
 returns void
 language plpgsql
@@ -37,7 +37,10 @@ begin
     end if;
   end loop;
   delete from pgflow.quarantined_messages as message where message.quarantined_at < v_cutoff;
-  delete from pgflow.workers as worker where worker.last_heartbeat_at < v_cutoff;
+  delete from pgflow.workers as worker
+  where worker.worker_id = any(array(
+    select silent.worker_id from pgflow.workers as silent where silent.last_heartbeat_at < v_cutoff for update skip locked
+  ));
 end
 $$;
 
