@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
 _FUNCTIONS = """
     select proname, pg_get_function_arguments(oid), pg_get_function_result(oid), obj_description(oid, 'pg_proc')
     from pg_proc
-    where pronamespace = 'pgflow'::regnamespace and proname not like '\\_%' and prokind = 'f'
+    where pronamespace = 'pgflow'::regnamespace and proname not like '\\_%' and proname not like 'q\\_%' and prokind = 'f'
     order by proname
 """
 _VIEWS = """
