@@ -2,7 +2,7 @@
 -- same order of locks, as _complete_batch makes for many, each by its key and without a set. It leaves to
 -- _complete_batch, and changes nothing, whatever is not plain: maps, conditions, steps with many children, a run or
 -- step that is over, a fence that is not current. Returns whether it was done, and what a taker was granted. Locks: the
--- run (for no key update, the stronger lock that finishing takes anyway), the task, its message, the steps.
+-- run shared, the task, its message, the step, then the run for no key update; the children come under that.
 create or replace function pgflow._complete_single(
   p_run_id uuid, p_step_slug text, p_task_index integer, p_attempt integer, p_output jsonb, p_taker pgflow.taker,
   out is_done boolean, out granted pgflow.granted_task[]
@@ -23,11 +23,9 @@ begin
   inner join pgflow.runs as run on state.run_id = run.run_id
   where
     state.run_id = p_run_id and state.step_slug = p_step_slug and state.step_type = 'single'
-    and p_task_index = 0 and not state.feeds_map and cardinality(state.children) <= 3 and not run.has_conditions;
-  if not found then
-    return;
-  end if;
-  perform 1 from pgflow.runs as run where run.run_id = p_run_id and run.status = 'started' for no key update;
+    and p_task_index = 0 and not state.feeds_map and cardinality(state.children) <= 3
+    and not run.has_conditions and run.status = 'started'
+  for key share of run;
   if not found then
     return;
   end if;
@@ -59,6 +57,7 @@ begin
     status = 'completed', remaining_tasks = state.remaining_tasks - 1, completed_at = greatest(now(), state.started_at),
     output = p_output, output_bytes = state.output_bytes + coalesce(pg_column_size(p_output), 0)
   where state.run_id = p_run_id and state.step_slug = p_step_slug;
+  perform 1 from pgflow.runs as run where run.run_id = p_run_id for no key update;
   update pgflow.runs as run
   set
     remaining_steps = greatest(run.remaining_steps - 1, 0),

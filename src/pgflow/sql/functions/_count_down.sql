@@ -36,6 +36,13 @@ begin
     end if;
   else
     v_over := pgflow._count_steps(v_done);
+    perform pgflow._continue_fan_out(fan_out.queue_name, fan_out.run_id, fan_out.step_slug)
+    from unnest(v_done) as done
+    cross join lateral (
+      select * from pgflow.fan_outs as known
+      where known.run_id = done.run_id and known.step_slug = done.step_slug
+      offset 0
+    ) as fan_out;
   end if;
   if v_over is null then
     return '{}';

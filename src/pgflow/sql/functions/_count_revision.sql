@@ -6,7 +6,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  if tg_op = 'INSERT' then
+  if tg_op = 'TRUNCATE' then
+    update pgflow.flows as flow set revision = flow.revision + 1;
+  elsif tg_op = 'INSERT' then
     update pgflow.flows as flow set revision = flow.revision + 1
     where flow.flow_slug in (select changed.flow_slug from after_change as changed);
   elsif tg_op = 'DELETE' then
@@ -48,4 +50,10 @@ for each statement execute function pgflow._count_revision();
 
 create or replace trigger deps_delete_counts_revision after delete on pgflow.deps
 referencing old table as before_change
+for each statement execute function pgflow._count_revision();
+
+create or replace trigger steps_truncate_counts_revision after truncate on pgflow.steps
+for each statement execute function pgflow._count_revision();
+
+create or replace trigger deps_truncate_counts_revision after truncate on pgflow.deps
 for each statement execute function pgflow._count_revision();

@@ -1,7 +1,7 @@
--- Create the tasks of steps that have just started and their messages, queue by queue, and wake the workers of each
--- queue once. A map beyond _max_slice() tasks gets only its first slice now; claims continue it. With a taker, tasks
--- that it may run are granted to it at once, their messages hidden for its lease; nobody is woken for those. Returns
--- them. Locks: none but the new rows'.
+-- Create the tasks of steps that have just started and their messages, in the order given, queue by queue, and wake the
+-- workers of each queue once. A map beyond _max_slice() tasks gets only its first slice now; claims continue it. With a
+-- taker, tasks that it may run are granted to it at once, their messages hidden for its lease; nobody is woken for
+-- those. Returns them. Locks: none but the new rows'.
 create or replace function pgflow._enqueue_steps(p_steps pgflow.step_states[], p_taker pgflow.taker default null)
 returns pgflow.granted_task[]
 language plpgsql
@@ -23,10 +23,10 @@ begin
   end if;
   for v_queue in
     select
-      coalesce(step.queue_name, step.flow_slug) as name, array_agg(step order by step.run_id, step.step_index) as steps,
-      array_agg(pgflow._slice_end(step, 0) order by step.run_id, step.step_index) as ends,
-      bool_or(pgflow._slice_end(step, 0) < step.initial_tasks) as is_sliced
-    from unnest(p_steps) as step
+      coalesce((given.step).queue_name, (given.step).flow_slug) as name, array_agg(given.step order by given.place) as steps,
+      array_agg(pgflow._slice_end(given.step, 0) order by given.place) as ends,
+      bool_or(pgflow._slice_end(given.step, 0) < (given.step).initial_tasks) as is_sliced
+    from (select step, row_number() over () as place from unnest(p_steps) as step) as given
     group by 1
     order by 1
   loop

@@ -15,14 +15,20 @@ set enable_mergejoin = off
 set enable_seqscan = off
 as $$
 declare
-  v_work pgflow.completed_work := pgflow._complete_batch(
+  v_work pgflow.completed_work;
+begin
+  perform 1 from pgflow.workers as worker where worker.worker_id = complete_and_claim.worker_id for key share;
+  if not found then
+    raise exception 'Worker % is not registered', complete_and_claim.worker_id
+      using errcode = 'foreign_key_violation', hint = 'Call pgflow.register_worker first.';
+  end if;
+  v_work := pgflow._complete_batch(
     run_ids, step_slugs, task_indexes, complete_and_claim.attempts, outputs,
     (
       complete_and_claim.worker_id, complete_and_claim.queue_names, complete_and_claim.handlers,
       complete_and_claim.qty, complete_and_claim.lease
     )::pgflow.taker
   );
-begin
   if coalesce(cardinality((v_work.accepted).run_ids), 0) < cardinality(run_ids) then
     return query
     select report.outcome, null, report.run_id, report.step_slug, report.task_index, null::int, null::jsonb, null::jsonb,

@@ -1,7 +1,8 @@
 -- Start a run for each input, all of one flow: their rows, a state for each step with the plan that the run keeps, and
 -- whatever is ready at once. With an idempotency key that the flow has seen, the run of that key is taken and nothing
--- changes. Roots that map over the input need an array. Returns the runs in the order of the inputs; inputs with one
--- key have one run. Locks: none but the new rows'; a concurrent start with the same key waits for the first.
+-- changes. Roots that map over the input need an array. Keys and ids are none, or as many as inputs. Returns the runs in
+-- the order of the inputs; inputs with one key have one run. Locks: none but the new rows'; a concurrent start with the
+-- same key waits for the first.
 create or replace function pgflow.start_many(
   flow_slug text,
   inputs jsonb[],
@@ -20,6 +21,13 @@ declare
   v_plan pgflow.plan := pgflow._plan(start_many.flow_slug, start_many.version);
   v_runs pgflow.runs[];
 begin
+  if
+    cardinality(start_many.idempotency_keys) <> cardinality(start_many.inputs)
+    or cardinality(start_many.run_ids) <> cardinality(start_many.inputs)
+  then
+    raise exception 'There are % inputs, so there must be as many idempotency_keys and run_ids, or none',
+      cardinality(start_many.inputs) using errcode = 'invalid_parameter_value';
+  end if;
   if (v_plan.summary).has_root_maps then
     perform pgflow._check_array_input(start_many.flow_slug, given.input) from unnest(start_many.inputs) as given (input);
   end if;
