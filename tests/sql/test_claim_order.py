@@ -57,15 +57,20 @@ def test_the_first_claim_has_a_small_run_behind_a_large_one(
     assert small in runs_of(granted)
 
 
+def by_chance(connection: Connection, by: uuid.UUID) -> list[Row]:
+    return call(connection, "claim_tasks", queue_name="f", worker_id=by, qty=1)
+
+
 def test_claims_of_single_tasks_have_it_soon(connection: Connection, small: uuid.UUID) -> None:
     by = worker(connection)
-    tries = [claim(connection, "f", 1, worker_id=by) for _ in range(40)]  # wrong in one of 10^12
+    tries = [by_chance(connection, by) for _ in range(40)]  # wrong in one of 10^12
     assert small in runs_of([one for granted in tries for one in granted])
 
 
 def test_claims_of_single_tasks_take_from_both_ends(connection: Connection) -> None:
     root_map(connection, 80, "f")
-    found = [claim(connection, "f", 1)[0]["task_index"] for _ in range(40)]
+    by = worker(connection)
+    found = [by_chance(connection, by)[0]["task_index"] for _ in range(40)]
     oldest = [index for index in found if index < 40]
     newest = [index for index in found if index >= 40]
     assert oldest == list(range(len(oldest)))

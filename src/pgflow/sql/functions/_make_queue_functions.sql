@@ -16,6 +16,10 @@ declare
       attribute.attrelid = to_regclass(format('pgmq.%I', v_table)) and attribute.attnum > 0 and not attribute.attisdropped
   );
 begin
+  if v_columns is null then
+    raise exception 'relation "pgmq.%" does not exist', v_table
+      using errcode = 'undefined_table', hint = 'Create the queue with pgflow.ensure_queue.';
+  end if;
   perform pg_advisory_xact_lock(hashtextextended('pgflow.queue ' || v_table, 0));
   perform pgflow._make_function(
     v_table || '_send', 'p_times timestamptz[], p_messages jsonb[]', 'bigint[]',
