@@ -27,6 +27,7 @@ from benchmarks.tables import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchmarks.contestant import Entry
     from benchmarks.goals import Figures
     from benchmarks.tables import Table
 
@@ -57,7 +58,11 @@ def main() -> None:
             if not sys.stderr.isatty():
                 print(f"{time.monotonic() - begin:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-        found = _compare(options.quick, entries, tell) if options.peers else _measure(options.quick, tell)
+        found = (
+            _compare(options.quick, entries, tell)
+            if options.peers
+            else _measure(options.quick, tell)
+        )
     figures = stamped(found, _command(), time.monotonic() - begin)
     name = PEERS if options.peers else OWN
     if options.write:
@@ -74,7 +79,7 @@ def _measure(quick: bool, tell: Callable[[str], None]) -> Figures:
     return asyncio.run(suite.run_suite(plan, tell)).as_json()
 
 
-def _compare(quick: bool, entries: list[contest.Entry], tell: Callable[[str], None]) -> Figures:
+def _compare(quick: bool, entries: list[Entry], tell: Callable[[str], None]) -> Figures:
     found = contest.Contest(contest.QUICK if quick else contest.FULL, entries, tell)
     found.run()
     return found.as_json()

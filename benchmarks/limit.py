@@ -147,7 +147,7 @@ def measure_limit(dsn: str, variant: Variant, size: int) -> float:
     Raises WrongResult where anything is lost or done twice.
     """
     with observing(dsn) as connection:
-        connection.execute(SCHEMA.format(**(LEAN if variant == "lean" else PGMQ)))
+        connection.execute(SCHEMA.format(**(LEAN if variant == "lean" else PGMQ)).encode())
         _run(dsn, variant, 1, WARM_UP)
         seconds = _run(dsn, variant, 2, size)
         check_limit(connection, run=2, size=size, before=WARM_UP)
@@ -213,7 +213,9 @@ class _Connection(threading.Thread):
             batch = self._fetch(CYCLE, [self._run, *_outputs(batch), BATCH])
 
     def _fetch(self, query: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
-        rows: list[tuple[Any, ...]] = self._connection.execute(query.encode(), parameters).fetchall()
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            query.encode(), parameters
+        ).fetchall()
         return rows[0]
 
 

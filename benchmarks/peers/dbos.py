@@ -47,7 +47,9 @@ def gather(results: list[int]) -> Gathered:
 def fan(size: int) -> Gathered:
     """Enqueue a workflow for each item and collect the results."""
     handles = [DBOS.enqueue_workflow("items", item, number) for number in produce(size)]
-    found: Gathered = gather([handle.get_result(polling_interval_sec=POLLING) for handle in handles])
+    found: Gathered = gather(
+        [handle.get_result(polling_interval_sec=POLLING) for handle in handles]
+    )
     return found
 
 
