@@ -2,16 +2,17 @@
 # `make` alone lists the targets.
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pg15 test-pgmq check format bench bench-million bench-scaling docs lock clean
+.PHONY: help setup demo test test-pg15 test-pgmq check format bench bench-peers bench-million bench-scaling docs lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 setup: $(READY) ## make the virtual environment
 
@@ -44,8 +45,12 @@ format: $(READY) ## put Python and SQL in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/sqlfluff fix --disable-progress-bar --processes 0 --quiet src/pgflow/sql
 
-bench: $(READY) ## tasks per second, latencies, memory
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## measure pgflow and its limits; writes docs/benchmarks.md (under 3 min)
+	$(BIN)/python -m benchmarks --write
+
+bench-peers: $(READY) ## measure pgflow and its peers in turns; writes docs/benchmarks.md (about 25 min)
+	@sh tools/setup-peers.sh $(PEERS)
+	$(BIN)/python -m benchmarks --peers --write
 
 bench-million: $(READY) ## a map of a million items: curve, memory, small runs beside it (about 2 min)
 	$(BIN)/python -m benchmarks.million --write
@@ -61,4 +66,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements-dev.lock
 
 clean: ## remove the environment, caches and the embedded server's data
-	rm -rf $(VENV) .pgflow .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) .pgflow .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -27,6 +27,7 @@ from benchmarks.tables import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchmarks.contestant import Entry
     from benchmarks.goals import Figures
     from benchmarks.tables import Table
 
@@ -78,7 +79,7 @@ def _measure(quick: bool, tell: Callable[[str], None]) -> Figures:
     return asyncio.run(suite.run_suite(plan, tell)).as_json()
 
 
-def _compare(quick: bool, entries: list[contest.Entry], tell: Callable[[str], None]) -> Figures:
+def _compare(quick: bool, entries: list[Entry], tell: Callable[[str], None]) -> Figures:
     found = contest.Contest(contest.QUICK if quick else contest.FULL, entries, tell)
     found.run()
     return found.as_json()

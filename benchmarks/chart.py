@@ -33,6 +33,9 @@ STYLE = """
   }
 """
 
+BASE = 10_000
+"""Items of the fan that is drawn."""
+
 Kind = Literal["peer", "ours", "limit"]
 
 
@@ -78,8 +81,8 @@ def draw(own: Figures, peers: Figures) -> str:
 
 def _panel(panel: Panel, top: int) -> list[str]:
     lines = [
-        f'<text class="title" x="0" y="{top + 14}">{escape(panel.title)}'
-        f'<tspan class="hint" dx="10" font-weight="400" font-size="13">{escape(panel.hint)}</tspan></text>'
+        f'<text class="title" x="0" y="{top + 14}">{escape(panel.title)}</text>',
+        f'<text class="hint" x="{WIDTH}" y="{top + 14}" text-anchor="end">{escape(panel.hint)}</text>',
     ]
     largest = max(bar.value for bar in panel.bars)
     for place, bar in enumerate(panel.bars):
@@ -99,7 +102,9 @@ def _panels(own: Figures, peers: Figures) -> list[Panel]:
     engines = {name: x for name, x in peers.get("engines", {}).items() if not x["failed"]}
     if not engines:
         return [Panel("A map of 10,000 no-op tasks", "tasks a second", _own_bars(own))]
-    fans = _sorted([_bar(n, x, base_rate(x), _count) for n, x in engines.items()], largest=True)
+    fans = _sorted(
+        [_bar(n, x, base_rate(x), _counted(x)) for n, x in engines.items()], largest=True
+    )
     if peers["limit"]:
         limit = median(peers["limit"])
         fans = [Bar("set-based limit, bare SQL", limit, "limit", _count(limit)), *fans]
@@ -155,6 +160,12 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _counted(standing: Figures) -> Callable[[float], str]:
+    size = standing["fans"].get("10000", {}).get("size", BASE)
+    # An engine that is too slow for all of them was given fewer.
+    return _count if size == BASE else lambda value: f"{_count(value)} ({size:,} items)"
 
 
 def _millis(value: float) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.contestant import (
     ENTRIES,
@@ -26,6 +25,9 @@ from benchmarks.limit import FUSED, measure_limit
 from benchmarks.redis import Redis, RedisMissing
 from benchmarks.stage import Gauges, Server, as_url
 from benchmarks.verify import verify_chain, verify_diamonds, verify_fan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 BASE = 10_000
 """Items of the fan that the ratios refer to; what cannot do it in time is measured with fewer."""
@@ -104,10 +106,13 @@ class Contest:
                 self._redis = Redis()
                 self.settings["redis_version"] = self._redis.version()
             except RedisMissing as missing:
-                self._exclude(lambda entry: entry.needs_redis, str(missing))
+                for entry in self._entries:
+                    if entry.needs_redis:
+                        self.standings[entry.name].failed = str(missing)
             for entry in self._entries:
-                if reason := entry.missing():
-                    self._exclude(lambda other, name=entry.name: other.name == name, reason)
+                self.standings[entry.name].failed = (
+                    self.standings[entry.name].failed or entry.missing()
+                )
             try:
                 for repetition in range(self.plan.repetitions):
                     self._round(repetition)
@@ -123,11 +128,6 @@ class Contest:
             "limit": self.limit,
             "engines": {name: asdict(standing) for name, standing in self.standings.items()},
         }
-
-    def _exclude(self, which: Callable[[Entry], bool], reason: str) -> None:
-        for entry in self._entries:
-            if which(entry) and not self.standings[entry.name].failed:
-                self.standings[entry.name].failed = reason
 
     def _round(self, repetition: int) -> None:
         # Each round begins with another engine: none is always the first after a pause.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -94,7 +95,7 @@ class Contestant:
             "PEERS_NODE": str(NODE_PACKAGES),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
         }
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
@@ -111,10 +112,8 @@ class Contestant:
 
     def __exit__(self, *_: object) -> None:
         # The group has the worker processes too, whatever state the host is in.
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.communicate()
         self._errors.close()
 

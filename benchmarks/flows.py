@@ -32,6 +32,15 @@ def collect(item: list[int]) -> dict[str, int | bool]:
     return {"items": len(item), "in_order": rest == list(range(1, len(item))), "delay": item[0]}
 
 
+BATCH_SIZE = 100
+
+batched = Flow[int]("bench_batched")
+"""As `fan`, with up to 100 items to a task; the handlers are still written for one item."""
+
+batched_produce = batched.step(name="produce")(produce.function)
+batched_item = batched.map(name="item", over=batched_produce, batch_size=BATCH_SIZE)(item.function)
+batched.step(name="collect", depends_on=[batched_item])(collect.function)
+
 diamond = Flow[int]("bench_diamond")
 
 

@@ -147,7 +147,7 @@ def measure_limit(dsn: str, variant: Variant, size: int) -> float:
     Raises WrongResult where anything is lost or done twice.
     """
     with observing(dsn) as connection:
-        connection.execute(SCHEMA.format(**(LEAN if variant == "lean" else PGMQ)))
+        connection.execute(SCHEMA.format(**(LEAN if variant == "lean" else PGMQ)).encode())
         _run(dsn, variant, 1, WARM_UP)
         seconds = _run(dsn, variant, 2, size)
         check_limit(connection, run=2, size=size, before=WARM_UP)

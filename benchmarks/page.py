@@ -58,9 +58,10 @@ def kept(name: str, folder: Path = FIGURES) -> Figures:
     return found
 
 
-def write(folder: Path = ROOT / "docs") -> None:
-    """Write page and chart from what is kept."""
-    own, peers = kept(OWN), kept(PEERS)
+def write(folder: Path = ROOT / "docs", figures: Path = FIGURES) -> None:
+    """Write page and chart into a folder from what is kept in another."""
+    own, peers = kept(OWN, figures), kept(PEERS, figures)
+    (folder / "images").mkdir(exist_ok=True)
     (folder / "benchmarks.md").write_text(as_markdown(own, peers), encoding="utf-8")
     (folder / "images" / "benchmarks.svg").write_text(draw(own, peers), encoding="utf-8")
 
@@ -86,8 +87,8 @@ def as_markdown(own: Figures, peers: Figures) -> str:
 
 
 GOALS_TEXT = [
-    "Figures are rounded against us. *In turns*: both were measured in one run, round by round. Goals for a map of 1,000,000, for batches of",
-    "items and for a small run beside a large one are measured elsewhere.",
+    "Computed from the raw figures; what is shown is rounded against us. *In turns*: both were measured in one run, round by round. The goals",
+    "for a map of 1,000,000 and for a small run beside a large one are measured by benchmarks of their own.",
 ]
 
 

@@ -40,9 +40,10 @@ OBSERVER = "pgflow bench"
 class Server:
     """A private server in a temporary directory, gone at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more_settings: str) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="pgflow-bench-"))
-        self._server = EmbeddedServer.ensure(self._directory, settings=SETTINGS)
+        settings = SETTINGS | more_settings
+        self._server = EmbeddedServer.ensure(self._directory, settings=settings)
         self._databases = 0
 
     def __enter__(self) -> Self:

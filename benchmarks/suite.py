@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from benchmarks import measures
+from benchmarks.batches import BatchFigures, measure_batches
 from benchmarks.limit import DESCRIPTIONS, Variant, measure_limit
 from benchmarks.measures import (
     Delays,
@@ -20,7 +21,10 @@ from benchmarks.measures import (
 )
 from benchmarks.sql_alone import measure_sql
 from benchmarks.stage import Server
-from benchmarks.yardstick import measure_idle, measure_inserts, measure_starts
+from benchmarks.yardstick import StartRatios, measure_inserts, measure_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASE = 10_000
 """Items of the map that all ratios refer to."""
@@ -34,10 +38,11 @@ class Plan:
     """How often the map of 10,000 on two workers and the limits take turns."""
     maps: tuple[tuple[int, int, int], ...]
     """Other maps: items, worker processes, repetitions."""
+    batches: tuple[int, int]
+    """The map in batches: items, repetitions."""
     diamonds: int
     chains: int
-    yardsticks: bool = True
-    """Whether pgbench, an idle worker and the start of the interpreter are measured too."""
+    idle_seconds: float
 
 
 FULL = Plan(
@@ -50,10 +55,28 @@ FULL = Plan(
         (100_000, 1, 1),
         (100_000, 2, 3),
     ),
+    batches=(100_000, 3),
     diamonds=1_000,
     chains=40,
+    idle_seconds=30.0,
 )
-QUICK = Plan(rounds=1, maps=((1_000, 1, 1), (2 * BASE, 2, 1)), diamonds=200, chains=8)
+QUICK = Plan(
+    rounds=1,
+    maps=((1_000, 1, 1), (2 * BASE, 2, 1)),
+    batches=(100_000, 1),
+    diamonds=200,
+    chains=8,
+    idle_seconds=10.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IdleFigures:
+    """What a worker costs that has nothing to do."""
+
+    statements_per_second: float
+    cpu_percent: float
+    """Of one processor."""
 
 
 @dataclass(slots=True)
@@ -72,10 +95,9 @@ class Results:
     diamonds: DiamondFigures | None = None
     transitions: Delays | None = None
     starts: Delays | None = None
-    idle: tuple[float, float] | None = None
-    """Transactions a second and share of a processor of a worker with nothing to do."""
-    start_ratios: tuple[float, float] | None = None
-    """`import pgflow` over a bare interpreter; `pgflow --help` over the import of its library."""
+    batches: BatchFigures | None = None
+    idle: IdleFigures | None = None
+    start_ratios: StartRatios | None = None
 
     def map_of(self, items: int, workers: int) -> MapFigures | None:
         """Return the figures of a map, if it was measured."""
@@ -103,10 +125,11 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """Return everything measured, with the derived figures."""
         maps = [asdict(m) | {"tasks_per_second": m.rate} for m in self.maps]
-        diamonds = self.diamonds
+        diamonds, batches = self.diamonds, self.batches
         return asdict(self) | {
             "maps": maps,
             "diamonds": diamonds and asdict(diamonds) | {"runs_per_second": diamonds.rate},
+            "batches": batches and asdict(batches) | {"items_per_second": batches.rate},
             "ratios": self.ratios(),
         }
 
@@ -122,14 +145,23 @@ async def run_suite(plan: Plan, tell: Callable[[str], None]) -> Results:
             with server.database() as dsn:
                 results.maps.append(await measure_map(dsn, items, processes, repetitions))
         results.maps.sort(key=lambda found: (found.items, found.workers))
+        items, repetitions = plan.batches
+        with server.database() as dsn:
+            tell(f"a map of {items:,} items in batches")
+            results.batches = await measure_batches(dsn, items, 2, repetitions)
         with server.database() as dsn:
             tell(f"{plan.diamonds:,} diamonds")
             results.diamonds = await measure_diamonds(dsn, plan.diamonds, 2)
         with server.database() as dsn:
             tell("a chain on an idle worker")
             results.transitions, results.starts = await measure_chain(dsn, plan.chains)
-        if plan.yardsticks:
-            await _run_yardsticks(server, results, tell)
+        with server.database(schema=False) as dsn:
+            tell("pgbench")
+            results.inserts = measure_inserts(dsn, (1, 16))
+    tell("the start of the interpreter")
+    results.start_ratios = measure_starts()
+    tell("an idle worker")
+    results.idle = await _measure_idle(plan.idle_seconds)
     return results
 
 
@@ -149,15 +181,17 @@ async def _run_rounds(
     results.maps.append(sorted(maps, key=lambda found: found.rate)[len(maps) // 2])
 
 
-async def _run_yardsticks(server: Server, results: Results, tell: Callable[[str], None]) -> None:
-    with server.database(schema=False) as dsn:
-        tell("pgbench")
-        results.inserts = measure_inserts(dsn, (1, 16))
-    with server.database() as dsn:
-        tell("an idle worker")
-        results.idle = await measure_idle(dsn)
-    tell("the start of the interpreter")
-    results.start_ratios = measure_starts()
+async def _measure_idle(seconds: float) -> IdleFigures | None:
+    measure = getattr(measures, "measure_idle", None)
+    if measure is None:
+        return None
+    # A server of its own: to count statements costs all others.
+    with (
+        Server(shared_preload_libraries="pg_stat_statements") as server,
+        server.database() as dsn,
+    ):
+        found = await measure(dsn, seconds=seconds)
+    return IdleFigures(found.statements_a_minute / 60, found.cpu_percent)
 
 
 def _versions() -> dict[str, str]:

@@ -30,7 +30,7 @@ def map_table(own: Figures) -> Table:
         *("items", "workers", "tasks/s", "first task ms", "worker RSS MB", "database B/task"),
         *("worker µs/task", "server µs/task", "WAL B/task", "commits/task"),
     )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for found in own["maps"]:
         used, items = found["usage"], found["items"]
         rows.append(
@@ -53,7 +53,9 @@ def map_table(own: Figures) -> Table:
 def limit_table(own: Figures) -> Table:
     """Return the limits beside our own figure of the same rounds."""
     ours = _map_rate(own, 10_000)
-    rows = [("**py-pgflow**, two workers", f"{ours:,.0f}", "1.00")] if ours else []
+    rows: list[tuple[str, ...]] = []
+    if ours:
+        rows.append(("**py-pgflow**, two workers", f"{ours:,.0f}", "1.00"))
     limits = [(f"set-based limit: {DESCRIPTIONS[name]}", x) for name, x in own["limits"].items()]
     for name, rates in [*limits, ("our SQL alone: two bare connections", own["sql_alone"])]:
         if rates:
@@ -67,6 +69,14 @@ def limit_table(own: Figures) -> Table:
 def other_table(own: Figures) -> Table:
     """Return small runs, delays, ratios, yardsticks."""
     rows: list[tuple[str, ...]] = []
+    if found := own.get("batches"):
+        items, used = found["items"], found["usage"]
+        about = f"{items:,} items in batches of {found['batch_size']}, {found['workers']} workers"
+        rows += [
+            (about, f"{found['items_per_second']:,.0f} items/s"),
+            ("CPU an item of it, workers", f"{1e6 * used['worker_cpu'] / items:.1f} µs"),
+            ("CPU an item of it, server", f"{1e6 * used['server_cpu'] / items:.1f} µs"),
+        ]
     if found := own.get("diamonds"):
         used, runs = found["usage"], found["runs"]
         rows += [
@@ -86,7 +96,13 @@ def other_table(own: Figures) -> Table:
             rows.append((name, f"{1e3 * delays['p50']:.2f} / {1e3 * delays['p95']:.2f} ms"))
     rows += [(name, f"{ratio:.2f}") for name, ratio in own.get("ratios", {}).items()]
     if idle := own.get("idle"):
-        rows.append(("idle worker", f"{idle[0]:.2f} transactions/s, {100 * idle[1]:.2f} % CPU"))
+        spent = f"{idle['statements_per_second']:.2f} statements/s, {idle['cpu_percent']:.2f} % CPU"
+        rows.append(("idle worker", spent))
+    if starts := own.get("start_ratios"):
+        rows += [
+            ("`import pgflow` / a bare interpreter", f"{starts['import_pgflow']:.2f}"),
+            ("`pgflow --help` / `import typer`", f"{starts['pgflow_help']:.2f}"),
+        ]
     rows += [
         (f"pgbench, one-row inserts, {clients} client(s)", f"{rate:,.0f} commits/s")
         for clients, rate in own.get("inserts", {}).items()
@@ -139,7 +155,7 @@ def diamond_table(peers: Figures) -> Table:
         *("its transition / ours", "its start / ours"),
     )
     ours = peers["engines"][OURS]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, standing in _by_base_rate(peers):
         rows.append(
             (

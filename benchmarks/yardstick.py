@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import statistics
@@ -10,23 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import tree_cpu
-from benchmarks.stage import observing, workers
+from benchmarks.stage import observing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INSERT = "insert into yardstick (payload) values ('{}');\n"
 PGBENCH_SECONDS = 3
-IDLE_SECONDS = 15.0
-SETTLING = 3.0
-"""Seconds after a worker's start before it counts as idle."""
-OBSERVED = 2
-"""Transactions of the observer itself between its two readings."""
 STARTS = 7
 
 
@@ -64,27 +58,18 @@ def _pgbench() -> str | None:
     return shutil.which("pgbench")
 
 
-async def measure_idle(dsn: str, seconds: float = IDLE_SECONDS) -> tuple[float, float]:
-    """Return transactions a second and the share of a processor that a worker with nothing to do uses."""
-    async with workers(dsn, "chain", 1) as pids:
-        await asyncio.sleep(SETTLING)
-        before, cpu, begin = _transactions(dsn), tree_cpu(pids), time.monotonic()
-        await asyncio.sleep(seconds)
-        after, used, elapsed = _transactions(dsn), tree_cpu(pids) - cpu, time.monotonic() - begin
-    return max(0, after - before - OBSERVED) / elapsed, used / elapsed
+@dataclass(frozen=True, slots=True)
+class StartRatios:
+    """How long it takes until something can be done, as multiples of what cannot be saved."""
+
+    import_pgflow: float
+    """`import pgflow`, in starts of a bare interpreter."""
+    pgflow_help: float
+    """`pgflow --help`, in imports of the command-line library alone."""
 
 
-def _transactions(dsn: str) -> int:
-    query = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
-    with observing(dsn) as connection:
-        connection.execute("select pg_stat_force_next_flush()")
-        # The observer's own earlier statement, and this one, are the transactions that are taken off.
-        found: int = connection.execute(query).fetchall()[0][0]
-        return found
-
-
-def measure_starts() -> tuple[float, float]:
-    """Return `import pgflow` in starts of a bare interpreter, and `pgflow --help` in imports of its library."""
+def measure_starts() -> StartRatios:
+    """Start interpreters in turns; returns ratios of the medians."""
     commands = {
         "bare": ["-c", "pass"],
         "import": ["-c", "import pgflow"],
@@ -98,4 +83,4 @@ def measure_starts() -> tuple[float, float]:
             subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
             seconds[name].append(time.monotonic() - begin)
     median = {name: statistics.median(found) for name, found in seconds.items()}
-    return median["import"] / median["bare"], median["help"] / median["library"]
+    return StartRatios(median["import"] / median["bare"], median["help"] / median["library"])

@@ -40,9 +40,6 @@ class Engine(ABC):
     async def prepare(self) -> None:
         """Install the engine's schema, and connect the client that starts runs."""
 
-    async def close(self) -> None:
-        """Let go of the client's connections."""
-
     def worker_command(self, processes: int) -> list[list[str]]:
         """Return the commands that start so many worker processes; each prints `ready` once it is."""
         command = [sys.executable, "-m", "benchmarks.peers.host", self.name, self.url, "--worker"]

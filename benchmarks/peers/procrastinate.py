@@ -70,7 +70,7 @@ class ProcrastinateEngine(TallyEngine):
         places = ", ".join(["%s"] * len(arguments))
         async with self._pool.connection() as connection:
             found = await connection.execute(f"select tally.{function}({places})", list(arguments))
-            return (await found.fetchone())[0]
+            return (await found.fetchall())[0][0]
 
     async def work(self, ready: Callable[[], None]) -> None:
         """Run a worker for all queues."""

@@ -1,8 +1,13 @@
-"""The benchmarks' harness: it measures what it says, and no figure survives a wrong result. No timing is asserted."""
+"""The benchmarks measure what they say, and no figure survives a wrong result. No timing is asserted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from benchmarks.batches import BatchFigures, measure_batches
 from benchmarks.checks import (
     WrongResult,
     check_attempts,
@@ -10,16 +15,21 @@ from benchmarks.checks import (
     check_diamonds,
     check_fan,
 )
-from benchmarks.flows import CHAIN_LENGTH, collect, fan, item, produce
-from benchmarks.limit import measure_limit
+from benchmarks.flows import CHAIN_LENGTH, batched, collect, fan, item, produce
+from benchmarks.limit import DESCRIPTIONS, PGMQ, SCHEMA, Variant, check_limit, measure_limit
 from benchmarks.measures import Delays, measure_chain, measure_diamonds, measure_map
-from benchmarks.report import as_json, as_markdown
-from benchmarks.suite import BASE, Results
+from benchmarks.sql_alone import measure_sql
+from benchmarks.suite import BASE, IdleFigures, Results
+from benchmarks.tables import limit_table, map_table, other_table
+from benchmarks.yardstick import StartRatios
+
+if TYPE_CHECKING:
+    from benchmarks.goals import Figures
 
 
 @pytest.fixture
 def finished_map(database_url: str) -> str:
-    measure_limit(database_url, 20, 1)
+    measure_sql(database_url, 20, 1)
     return database_url
 
 
@@ -38,10 +48,31 @@ async def test_measures_on_workers_of_its_own(database_url: str) -> None:
     assert transitions.count == 2 * (CHAIN_LENGTH - 1)
     assert starts.count == 2
 
-    results = Results(maps=[figures], diamonds=diamonds, transitions=transitions, starts=starts)
-    assert as_json(results)["maps"][0]["tasks_per_second"] == figures.rate
-    assert "| 30 | 1 |" in as_markdown(results, "the command", 1.0)
-    assert "the command" in as_markdown(results, "the command", 1.0)
+    results = Results(
+        maps=[figures],
+        diamonds=diamonds,
+        transitions=transitions,
+        starts=starts,
+        batches=BatchFigures(500, 100, 2, figures.usage),
+        idle=IdleFigures(0.15, 0.07),
+        start_ratios=StartRatios(2.5, 1.1),
+        inserts={"1": 6_700.0},
+    ).as_json()
+    assert results["maps"][0]["tasks_per_second"] == figures.rate
+    assert results["diamonds"]["runs_per_second"] == diamonds.rate
+    assert map_table(results).rows[0][:3] == ("30", "1", f"{figures.rate:,.0f}")
+    shown = {row[0]: row[1] for row in other_table(results).rows}
+    assert shown["5 runs of a diamond, 1 workers"] == f"{diamonds.rate:,.0f} runs/s"
+    assert shown["idle worker"] == "0.15 statements/s, 0.07 % CPU"
+    assert shown["`import pgflow` / a bare interpreter"] == "2.50"
+    assert shown["pgbench, one-row inserts, 1 client(s)"] == "6,700 commits/s"
+
+
+async def test_a_map_in_batches_has_one_task_for_a_hundred_items(database_url: str) -> None:
+    found = await measure_batches(database_url, 250, 1, 1)
+    assert (found.items, found.batch_size) == (250, 100)
+    # The map of the warm-up has 250 items too: 3 batches and 2 single steps in both runs.
+    check_attempts(database_url, batched.slug, 10)
 
 
 async def test_diamonds_with_a_wrong_output_do_not_count(finished_map: str) -> None:
@@ -90,7 +121,42 @@ def test_a_chain_must_go_through_every_link_in_order() -> None:
         check_chain({"link_1": links[::-1]}, 2)
 
 
+@pytest.mark.parametrize("variant", DESCRIPTIONS)
+def test_every_variant_of_the_limit_does_the_bookkeeping(
+    database_url: str, variant: Variant
+) -> None:
+    assert measure_limit(database_url, variant, 250) > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update bare.tasks set attempts = 2 where task_index = 3",
+        "update bare.tasks set status = 'started' where task_index = 3",
+        "update bare.states set remaining = 1",
+        "update bare.states set output = output - 0",
+        "select pgmq.send('bare', '{}')",
+        "delete from pgmq.a_bare where msg_id = 3",
+    ],
+)
+def test_a_limit_that_did_less_does_not_count(database_url: str, change: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(SCHEMA.format(**PGMQ).encode())
+        connection.execute("select bare.start(1, 5)")
+        connection.execute("call bare.work(1, 2)")
+        check_limit(connection, run=1, size=5, before=0)
+        connection.execute(change.encode())
+        with pytest.raises(WrongResult):
+            check_limit(connection, run=1, size=5, before=0)
+
+
 def test_ratios_need_what_they_compare() -> None:
     assert Results().ratios() == {}
-    assert Results(limit=100.0).map_of(BASE, 2) is None
+    assert Results(limits={"fused": [100.0]}).map_of(BASE, 2) is None
+    assert Results(limits={"fused": [100.0]}, sql_alone=[50.0]).ratios() == {}
     assert Delays.of([0.001] * 5) == Delays(5, 0.001, 0.001)
+    limits = {"fused": [90.0, 200.0, 100.0]}
+    own: Figures = {"maps": [], "limits": limits, "sql_alone": []}
+    assert [row[1:] for row in limit_table(own).rows] == [("100", "\N{EN DASH}")]
+    own["maps"] = [{"items": BASE, "workers": 2, "tasks_per_second": 70.0}]
+    assert [row[1:] for row in limit_table(own).rows] == [("70", "1.00"), ("100", "0.70")]
