@@ -46,7 +46,7 @@ class Plan:
     cap: float
 
 
-FULL = Plan(repetitions=3, sizes=(1_000, BASE, 100_000), diamonds=1_000, chains=8, cap=60.0)
+FULL = Plan(repetitions=3, sizes=(1_000, BASE, 100_000), diamonds=1_000, chains=8, cap=30.0)
 QUICK = Plan(repetitions=1, sizes=(1_000, BASE), diamonds=200, chains=6, cap=15.0)
 
 

@@ -94,9 +94,9 @@ async def _run_map(database: Database, items: int) -> float:
 
 
 async def measure_diamonds(
-    dsn: str, runs: int, processes: int, *, warm_up: int = 40
+    dsn: str, runs: int, processes: int, *, warm_up: int = 40, at_once: bool = False
 ) -> DiamondFigures:
-    """Start many small runs, a few at once, and wait for all; `warm_up` runs before are not measured."""
+    """Start many small runs, by one call each or all `at_once`, and wait for all; `warm_up` runs before do not count."""
     async with workers(dsn, "diamond", processes) as pids, Database.connect(dsn) as database:
         client = Client(database)
         for number in range(runs, runs + warm_up):
@@ -108,7 +108,10 @@ async def measure_diamonds(
                 await client.start(diamond, number)
 
         gauges = Gauges(dsn, pids)
-        await asyncio.gather(*(start_some() for _ in range(STARTERS)))
+        if at_once:
+            await client.start_many(diamond, list(range(runs)))
+        else:
+            await asyncio.gather(*(start_some() for _ in range(STARTERS)))
         await _all_ended(dsn)
         figures = DiamondFigures(runs, processes, gauges.usage())
     check_diamonds(dsn, runs + warm_up)

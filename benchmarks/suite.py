@@ -93,6 +93,9 @@ class Results:
     inserts: dict[str, float] = field(default_factory=dict)
     """Committed one-row inserts a second by number of clients, of pgbench."""
     diamonds: DiamondFigures | None = None
+    """Started by one call for all."""
+    single_diamonds: DiamondFigures | None = None
+    """Started by a call each."""
     transitions: Delays | None = None
     starts: Delays | None = None
     batches: BatchFigures | None = None
@@ -125,10 +128,11 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """Return everything measured, with the derived figures."""
         maps = [asdict(m) | {"tasks_per_second": m.rate} for m in self.maps]
-        diamonds, batches = self.diamonds, self.batches
+        diamonds, singles, batches = self.diamonds, self.single_diamonds, self.batches
         return asdict(self) | {
             "maps": maps,
             "diamonds": diamonds and asdict(diamonds) | {"runs_per_second": diamonds.rate},
+            "single_diamonds": singles and asdict(singles) | {"runs_per_second": singles.rate},
             "batches": batches and asdict(batches) | {"items_per_second": batches.rate},
             "ratios": self.ratios(),
         }
@@ -151,7 +155,10 @@ async def run_suite(plan: Plan, tell: Callable[[str], None]) -> Results:
             results.batches = await measure_batches(dsn, items, 2, repetitions)
         with server.database() as dsn:
             tell(f"{plan.diamonds:,} diamonds")
-            results.diamonds = await measure_diamonds(dsn, plan.diamonds, 2)
+            results.diamonds = await measure_diamonds(dsn, plan.diamonds, 2, at_once=True)
+        with server.database() as dsn:
+            tell(f"{plan.diamonds:,} diamonds, one by one")
+            results.single_diamonds = await measure_diamonds(dsn, plan.diamonds, 2)
         with server.database() as dsn:
             tell("a chain on an idle worker")
             results.transitions, results.starts = await measure_chain(dsn, plan.chains)

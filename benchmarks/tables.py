@@ -77,17 +77,24 @@ def other_table(own: Figures) -> Table:
             ("CPU an item of it, workers", f"{1e6 * used['worker_cpu'] / items:.1f} µs"),
             ("CPU an item of it, server", f"{1e6 * used['server_cpu'] / items:.1f} µs"),
         ]
-    if found := own.get("diamonds"):
-        used, runs = found["usage"], found["runs"]
-        rows += [
-            (
-                f"{runs:,} runs of a diamond, {found['workers']} workers",
-                f"{found['runs_per_second']:,.0f} runs/s",
-            ),
-            ("CPU a run, workers", f"{1e3 * used['worker_cpu'] / runs:.2f} ms"),
-            ("CPU a run, server, the start included", f"{1e3 * used['server_cpu'] / runs:.2f} ms"),
-            ("commits a run", f"{used['transactions'] / runs:.1f}"),
-        ]
+    for key, how in (
+        ("diamonds", "started by one call"),
+        ("single_diamonds", "started by a call each"),
+    ):
+        if found := own.get(key):
+            used, runs = found["usage"], found["runs"]
+            rows += [
+                (
+                    f"{runs:,} runs of a diamond, {how}, {found['workers']} workers",
+                    f"{found['runs_per_second']:,.0f} runs/s",
+                ),
+                ("CPU a run, workers", f"{1e3 * used['worker_cpu'] / runs:.2f} ms"),
+                (
+                    "CPU a run, server, the start included",
+                    f"{1e3 * used['server_cpu'] / runs:.2f} ms",
+                ),
+                ("commits a run", f"{used['transactions'] / runs:.2f}"),
+            ]
     for name, key in (
         ("chain of 20, one transition, p50 / p95", "transitions"),
         ("start to the first handler, p50 / p95", "starts"),

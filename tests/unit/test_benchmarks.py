@@ -62,7 +62,10 @@ async def test_measures_on_workers_of_its_own(database_url: str) -> None:
     assert results["diamonds"]["runs_per_second"] == diamonds.rate
     assert map_table(results).rows[0][:3] == ("30", "1", f"{figures.rate:,.0f}")
     shown = {row[0]: row[1] for row in other_table(results).rows}
-    assert shown["5 runs of a diamond, 1 workers"] == f"{diamonds.rate:,.0f} runs/s"
+    assert (
+        shown["5 runs of a diamond, started by one call, 1 workers"]
+        == f"{diamonds.rate:,.0f} runs/s"
+    )
     assert shown["idle worker"] == "0.15 statements/s, 0.07 % CPU"
     assert shown["`import pgflow` / a bare interpreter"] == "2.50"
     assert shown["pgbench, one-row inserts, 1 client(s)"] == "6,700 commits/s"
