@@ -111,7 +111,10 @@ def test_batches_of_items_come_whole_and_in_order(connection: Connection) -> Non
     change(connection, "update pgflow.steps set opt_batch_size = 3")
     run_id = start(connection, "f", list(range(count)))["run_id"]
     assert created(connection, run_id) == SLICE
-    found: list[Row] = []
+    found = claim(connection, "f", 1)
+    complete_batch(connection, found, [one["input"] for one in found])
+    claim(connection, "f", 0)
+    assert created(connection, run_id) == 2 * SLICE
     while granted := claim(connection, "f", 3):
         complete_batch(connection, granted, [one["input"] for one in granted])
         found += granted

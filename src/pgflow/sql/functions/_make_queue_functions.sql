@@ -1,6 +1,7 @@
 -- Make the three functions that send, read and archive the messages of one queue. They name its tables, so that each
 -- session plans their statements once; a statement put together at each call costs more to plan than to run. They have
--- the columns that the installed pgmq gives its tables. Called when a queue is first used, and at each install.
+-- the columns that the installed pgmq gives its tables. Called when a queue is first used, and at each install; raises
+-- for a queue that does not exist.
 create or replace function pgflow._make_queue_functions(p_queue_name text)
 returns void
 language plpgsql
@@ -13,13 +14,9 @@ declare
     select string_agg(format('%I', attribute.attname), ', ' order by attribute.attnum)
     from pg_catalog.pg_attribute as attribute
     where
-      attribute.attrelid = to_regclass(format('pgmq.%I', v_table)) and attribute.attnum > 0 and not attribute.attisdropped
+      attribute.attrelid = format('pgmq.%I', v_table)::regclass and attribute.attnum > 0 and not attribute.attisdropped
   );
 begin
-  if v_columns is null then
-    raise exception 'relation "pgmq.%" does not exist', v_table
-      using errcode = 'undefined_table', hint = 'Create the queue with pgflow.ensure_queue.';
-  end if;
   perform pg_advisory_xact_lock(hashtextextended('pgflow.queue ' || v_table, 0));
   perform pgflow._make_function(
     v_table || '_send', 'p_times timestamptz[], p_messages jsonb[]', 'bigint[]',

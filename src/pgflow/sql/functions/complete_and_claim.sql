@@ -1,6 +1,7 @@
 -- Complete a batch of tasks as complete_tasks does, and grant up to qty of the tasks that become ready by it to the
 -- same worker, in the same transaction: they are created as started, and nobody is woken for them. Only tasks of the
--- worker's queues and handlers that are due at once. Returns a row for each report that was not accepted, told by its
+-- worker's queues and handlers that are due at once; none to a worker that is not registered (any more), whose results
+-- count all the same. Returns a row for each report that was not accepted, told by its
 -- outcome, and one for each task that was granted. Locks: the worker's row, then those of complete_tasks.
 create or replace function pgflow.complete_and_claim(
   run_ids uuid[], step_slugs text[], task_indexes integer[], attempts integer[], outputs jsonb[],
@@ -15,19 +16,18 @@ set enable_mergejoin = off
 set enable_seqscan = off
 as $$
 declare
+  v_taker pgflow.taker;
   v_work pgflow.completed_work;
 begin
   perform 1 from pgflow.workers as worker where worker.worker_id = complete_and_claim.worker_id for key share;
-  if not found then
-    raise exception 'Worker % is not registered', complete_and_claim.worker_id
-      using errcode = 'foreign_key_violation', hint = 'Call pgflow.register_worker first.';
-  end if;
-  v_work := pgflow._complete_batch(
-    run_ids, step_slugs, task_indexes, complete_and_claim.attempts, outputs,
-    (
+  if found then
+    v_taker := (
       complete_and_claim.worker_id, complete_and_claim.queue_names, complete_and_claim.handlers,
       complete_and_claim.qty, complete_and_claim.lease
-    )::pgflow.taker
+    );
+  end if;
+  v_work := pgflow._complete_batch(
+    run_ids, step_slugs, task_indexes, complete_and_claim.attempts, outputs, v_taker
   );
   if coalesce(cardinality((v_work.accepted).run_ids), 0) < cardinality(run_ids) then
     return query
