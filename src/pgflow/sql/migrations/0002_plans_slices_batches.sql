@@ -76,7 +76,7 @@ alter table pgflow.step_tasks add column items integer;
 -- Room on the page for the three versions of a task (queued, started, completed), so that both updates are heap-only.
 alter table pgflow.step_tasks set (fillfactor = 30);
 comment on column pgflow.step_tasks.items is
-'Number of items that a batch carries, the first of them task_index; null for a task of its own. Input and output of a batch are arrays.';
+'Items that a batch carries, the first of them task_index; null for a task of its own. Input and output of a batch are arrays.';
 
 create table pgflow.fan_outs (
   run_id uuid not null,
