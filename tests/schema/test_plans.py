@@ -196,6 +196,6 @@ def test_fault_26_what_is_delayed_in_flight_or_archived_makes_no_operation_deare
         (situation, name): (touched, found["empty"][name])
         for situation in FULL
         for name, touched in found[situation].items()
-        if touched > 1.8 * found["empty"][name]
+        if touched > 1.4 * found["empty"][name]
     }
     assert dearer == {}
