@@ -15,7 +15,7 @@ from pgflow.codec import Where, encode, encode_input
 from pgflow.database import define_flow_on, start_flow_on
 from pgflow.errors import FlowNotFound, RunNotFound, UsageError, did_you_mean
 from pgflow.flow import Flow
-from pgflow.records import RunStatus
+from pgflow.records import Pruned, RunStatus
 
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812 - Client.list hides the builtin in its class
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pgflow.records import FailedTask, FlowRecord, RunRecord, RunSummary, WorkerRecord
 
 __all__ = ["Client", "Progress", "Result", "Run", "start_in"]
+
+ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 InputT = TypeVar("InputT")
 T = TypeVar("T")
@@ -160,6 +162,36 @@ class Client:
         """Return the tasks of a run that failed for good, with their input and error."""
         known = await self.get(run_id)
         return await self.database.failed_tasks(known.id, limit=limit)
+
+    async def prune(
+        self,
+        older_than: float,
+        *,
+        flow: Flow[Any] | str | None = None,
+        statuses: Iterable[RunStatus | str] | None = None,
+        batch_size: int = 1000,
+    ) -> Pruned:
+        """Delete runs that ended more than `older_than` seconds ago, and return how much that was.
+
+        In batches of `batch_size` runs, a transaction each, so live runs are not held up. Archived messages and silent
+        workers of that age go with them, unless a `flow` or `statuses` (completed, failed, cancelled) restrict it to
+        runs of these. What somebody holds at that moment is left. Raises UsageError.
+        """
+        if older_than < 0 or batch_size < 1:
+            raise UsageError("older_than must not be negative, and batch_size be at least 1")
+        chosen = None if statuses is None else [str(status) for status in statuses]
+        if unknown := set(chosen or ()) - ENDS:
+            raise UsageError(
+                f"'{min(unknown)}' is not how a run ends",
+                hint=f"One of: {', '.join(sorted(ENDS))}.",
+            )
+        slug = flow.slug if isinstance(flow, Flow) else flow
+        if slug is not None and await self.database.flow(slug) is None:
+            raise FlowNotFound(slug, await self.database.flow_slugs())
+        total = Pruned()
+        while batch := await self.database.prune_batch(older_than, batch_size, slug, chosen):
+            total += batch
+        return total
 
     async def flows(self) -> List[FlowRecord]:
         """Return all flows."""

@@ -29,6 +29,7 @@ from pgflow._pool import (
 )
 from pgflow._starts import Runs, define_flow_on, start_flow_on
 from pgflow._tasks import Tasks, complete_tasks_on, text_array
+from pgflow.records import Pruned
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -276,3 +277,19 @@ class Database(Definitions, Runs, Tasks):
     async def resend_lost_messages(self) -> int:
         """Send again the messages that unfinished tasks have lost; return their number."""
         return int((await self._fetch("select pgflow.resend_lost_messages()"))[0][0])
+
+    async def prune_batch(
+        self,
+        retention: float,
+        max_runs: int,
+        flow_slug: str | None = None,
+        statuses: Sequence[str] | None = None,
+    ) -> Pruned:
+        """Delete a batch of what has been over for `retention` seconds; nothing is left when nothing was deleted."""
+        statement = """select runs, messages, workers from pgflow.prune_batch(
+          make_interval(secs => %s::float8), %s::int, %s::text, %s::text[])"""
+        named = None if statuses is None else text_array(statuses)
+        ((runs, messages, workers),) = await self._fetch(
+            statement, retention, max_runs, flow_slug, named
+        )
+        return Pruned(runs=runs, messages=messages, workers=workers)

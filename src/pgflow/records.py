@@ -32,6 +32,7 @@ __all__ = [
     "FlowRecord",
     "GrantedTask",
     "Outcome",
+    "Pruned",
     "QueueRecord",
     "RawJson",
     "RunRecord",
@@ -313,3 +314,25 @@ class QueueRecord(Row):
     in_flight_or_delayed: int
     total: int
     oldest_age_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned(Row):
+    """How much pruning has deleted."""
+
+    runs: int = 0
+    messages: int = 0
+    """Archived and quarantined ones."""
+    workers: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        """Return the sum."""
+        return Pruned(
+            runs=self.runs + other.runs,
+            messages=self.messages + other.messages,
+            workers=self.workers + other.workers,
+        )
+
+    def __bool__(self) -> bool:
+        """Tell whether anything was deleted."""
+        return self.runs + self.messages + self.workers > 0

@@ -24,6 +24,7 @@ COMMANDS = {
     "show": ("show", "Show a run: its steps, tasks, attempts and errors."),
     "cancel": ("lifecycle", "Cancel a run: what is queued never starts."),
     "retry": ("lifecycle", "Retry what failed in a run."),
+    "prune": ("prune", "Delete runs that ended long ago."),
     "flows": ("flows", "List the flows, or show one."),
 }
 """Name -> module of this package, line of help. The module has a function of the command's name."""

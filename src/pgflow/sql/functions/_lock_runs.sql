@@ -13,6 +13,7 @@ begin
     perform 1 from pgflow.runs as run where run.run_id = any(p_run_ids) order by run.run_id for key share;
     return;
   end if;
+  perform pgflow._require_read_committed();
   for v_run_id in
     select distinct id from unnest(p_run_ids) as id order by id
   loop

@@ -7,6 +7,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+  perform pgflow._require_read_committed();
   perform 1 from pgflow.runs as run where run.run_id = p_run_id for update skip locked;
   if not found then
     return;

@@ -11,6 +11,7 @@ as $$
 declare
   v_run pgflow.runs;
 begin
+  perform pgflow._require_read_committed();
   select run.* into v_run from pgflow.runs as run where run.run_id = cancel_run.run_id for update;
   if v_run.status = 'started' then
     update pgflow.runs as run

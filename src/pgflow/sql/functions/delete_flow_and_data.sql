@@ -10,6 +10,7 @@ declare
   v_queue text := pgflow._queue_name(p_flow_slug);
   v_run_ids uuid[];
 begin
+  perform pgflow._require_read_committed();
   perform 1 from pgflow.flows as flow where flow.flow_slug = p_flow_slug for update;
   perform 1 from pgflow.runs as run where run.flow_slug = p_flow_slug order by run.run_id for update;
   v_run_ids := array(select run.run_id from pgflow.runs as run where run.flow_slug = p_flow_slug);

@@ -13,6 +13,7 @@ declare
   v_run pgflow.runs;
   v_retried text[];
 begin
+  perform pgflow._require_read_committed();
   select run.* into v_run from pgflow.runs as run where run.run_id = retry_run.run_id for update;
   if not found then
     return;
