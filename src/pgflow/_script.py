@@ -44,6 +44,7 @@ set local lock_timeout = '{LOCK_PATIENCE}';
 def pieces(sources: Sources) -> Iterator[Piece]:
     yield _pgmq()
     yield Piece("the schema and its record of migrations", _BOOTSTRAP)
+    yield Piece("calls that are under way", _AWAIT_CALLS)
     yield from map(_migration, sources.migrations)
     yield from (Piece(f"function {source.name}", source.text) for source in sources.functions)
     yield from (Piece(f"view {source.name}", source.text) for source in sources.views)
@@ -73,6 +74,26 @@ begin
     comment on table pgflow.schema_migrations is
       'One row a migration that was applied; row 0 tells which functions and views are installed.';
   end if;
+end
+$$;
+"""
+
+# A call that is under way goes on with the body that it began with, so none may be inside of functions that are replaced.
+# The tables come in the order in which starts and reports touch them; who touches them otherwise may be in a deadlock with
+# this, which either of the two repeats.
+_AWAIT_CALLS: Final = """
+do $$
+declare
+  v_table text;
+begin
+  foreach v_table in array array[
+    'flows', 'steps', 'deps', 'flow_versions', 'flow_plans', 'planned_steps', 'workers', 'runs', 'fan_outs', 'step_tasks',
+    'step_states', 'attempts'
+  ] loop
+    if to_regclass('pgflow.' || v_table) is not null then
+      execute format('lock table pgflow.%I in access exclusive mode', v_table);
+    end if;
+  end loop;
 end
 $$;
 """

@@ -6,6 +6,7 @@ functions and views anew. What `export_sql` prints is what `install` runs.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,8 @@ SCHEMA_VERSION: Final = SOURCES.version
 """Version of the schema that this code works with."""
 
 MINIMUM_SERVER: Final = 140000
+REPEATS: Final = 5
+"""Tries of an installation that loses against the work that goes on."""
 _READ_STATE: Final = (
     b"select version, name, checksum from pgflow.schema_migrations order by version"
 )
@@ -61,6 +64,14 @@ def install(dsn: str, *, sources: Sources = SOURCES) -> Installed:
     SchemaMismatch when the database is newer than this code, a migration was altered, or a piece of the SQL fails.
     Whatever it raises, nothing was changed.
     """
+    for _ in range(REPEATS - 1):
+        # Workers go on meanwhile, and one of them may hold what this wants while it wants what this holds.
+        with suppress(server.DeadlockDetected):
+            return _install(dsn, sources)
+    return _install(dsn, sources)
+
+
+def _install(dsn: str, sources: Sources) -> Installed:
     with _connect(dsn) as connection:
         if (before := _judged(connection, sources)) and _is_current(before, sources):
             return Installed(before.version, before.version, changed=False)
@@ -135,6 +146,8 @@ def _run(connection: Connection[Any], piece: Piece) -> None:
         role, database = connection.info.user, connection.info.dbname
         hint = f"Let the database's owner run it, or grant: grant create on database {database} to {role};"
         raise PermissionDenied(text, hint=hint) from error
+    except server.DeadlockDetected:
+        raise
     except psycopg.Error as error:
         text = f"{piece.name} failed, nothing was changed: {error}".strip()
         raise SchemaMismatch(
