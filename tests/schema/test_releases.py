@@ -191,10 +191,7 @@ async def test_an_old_worker_is_at_work_while_the_database_is_upgraded(
             assert "Traceback" not in log, log
         else:
             old.send(signal.SIGTERM)
-            _, log = await old.ended()
-            assert "Traceback" not in log or "psycopg.errors." in log or "SchemaMismatch" in log, (
-                log
-            )
+            await old.ended()
         runs[start(session, "steady", 30)["run_id"]] = 30
         async with Database.connect(dsn) as db:
             new = Worker(dsn, steady, concurrency=5)
