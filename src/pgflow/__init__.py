@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pgflow.builder import FlowBuilder
     from pgflow.client import Client, Run
-    from pgflow.database import Database
+    from pgflow.database import Database, ValueCodec
     from pgflow.embedded import EmbeddedServer
     from pgflow.errors import (
         ConnectionFailed,
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
         SchemaMismatch,
+        SealError,
         TaskTimeout,
         UsageError,
         WaitTimeout,
+        WorkerSpent,
     )
     from pgflow.execute import (
         Result,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
         execute_dynamic,
         execute_dynamic_sync,
     )
-    from pgflow.flow import Flow, Step, at_most
+    from pgflow.flow import Flow, Limits, Step, at_most
     from pgflow.handlers import TaskContext, current_task
     from pgflow.records import RunStatus, StepStatus, TaskStatus
     from pgflow.supervisor import Supervisor
@@ -53,7 +55,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "builder": ("FlowBuilder",),
     "client": ("Client", "Run"),
-    "database": ("Database",),
+    "database": ("Database", "ValueCodec"),
     "embedded": ("EmbeddedServer",),
     "errors": (
         "ConnectionFailed",
@@ -70,9 +72,11 @@ _HOMES = {
         "RunFailed",
         "RunNotFound",
         "SchemaMismatch",
+        "SealError",
         "TaskTimeout",
         "UsageError",
         "WaitTimeout",
+        "WorkerSpent",
     ),
     "execute": (
         "Result",
@@ -81,7 +85,7 @@ _HOMES = {
         "execute_dynamic",
         "execute_dynamic_sync",
     ),
-    "flow": ("Flow", "Step", "at_most"),
+    "flow": ("Flow", "Limits", "Step", "at_most"),
     "handlers": ("TaskContext", "current_task"),
     "records": ("RunStatus", "StepStatus", "TaskStatus"),
     "supervisor": ("Supervisor",),
@@ -101,6 +105,7 @@ __all__ = [
     "FlowBuilder",
     "FlowNotFound",
     "LeaseLost",
+    "Limits",
     "NonRetryable",
     "PermissionDenied",
     "PgflowError",
@@ -112,6 +117,7 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "SchemaMismatch",
+    "SealError",
     "Step",
     "StepStatus",
     "Supervisor",
@@ -119,8 +125,10 @@ __all__ = [
     "TaskStatus",
     "TaskTimeout",
     "UsageError",
+    "ValueCodec",
     "WaitTimeout",
     "Worker",
+    "WorkerSpent",
     "__version__",
     "at_most",
     "current_task",

@@ -10,6 +10,7 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pgflow._repertoire import refresh
 from pgflow.database import is_transient
 from pgflow.errors import RunNotFound
 from pgflow.listener import RESYNC, Listener
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
+    from pgflow._repertoire import Flows, Repertoire
     from pgflow.database import Database
 
 END_POLL = 0.05
@@ -25,6 +27,8 @@ END_POLL = 0.05
 END_PATIENCE = 1.0
 """Seconds between looks at the awaited run, where notifications may be missed."""
 UPKEEP = 60.0
+LOOK_AT_DEFINITIONS = 5.0
+"""Seconds between two looks at the definitions of dynamic flows."""
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -64,6 +68,21 @@ async def keep_up(database: Database) -> None:
         else:
             if found:
                 _log.warning("%d tasks had lost their message; it was sent again", found)
+
+
+async def follow_definitions(
+    database: Database, repertoire: Repertoire, flows: Flows, serve: Callable[[str], None]
+) -> None:
+    """Learn what changes in flows that the database defines; `serve` gets the names of new queues."""
+    while True:
+        await asyncio.sleep(LOOK_AT_DEFINITIONS * random.uniform(0.8, 1.2))  # noqa: S311 - as above
+        try:
+            added = await refresh(database, repertoire, flows)
+        except Exception as error:  # noqa: BLE001 - the next time will do
+            _log.warning("the flows' present definitions could not be read: %s", error)
+        else:
+            for queue in added:
+                serve(queue)
 
 
 @contextmanager

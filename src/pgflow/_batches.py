@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pgflow._context import TaskContext, current
 from pgflow._crashpoints import crash_point
 from pgflow._handler import awaited
-from pgflow._outcomes import Completed, Failed, Released, Split, failure, timed_out
+from pgflow._outcomes import Completed, Failed, Released, Split, timed_out
 from pgflow.codec import split_array
 from pgflow.records import RawJson
 
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable
 
-    from pgflow._context import Services
-    from pgflow._handler import Handler, Kind
+    from pgflow._execution import Execution
+    from pgflow._handler import Handler
     from pgflow._outcomes import ItemOutcome, Outcome
-    from pgflow._performer import Execution
     from pgflow.records import GrantedTask
 
 BREATH = 64
@@ -35,10 +35,14 @@ class ItemContext(TaskContext):
 
     __slots__ = ("_items", "_number")
 
-    def __init__(self, task: GrantedTask, services: Services, kind: Kind, number: int) -> None:
-        super().__init__(task, services, kind, batched=True)
+    def __init__(self, batch: TaskContext, number: int) -> None:
+        super().__init__(
+            batch.task, batch.services, batch.kind, batched=True, redaction=batch.redaction
+        )
         self._number = number
-        self._items = cast("int", task.items)
+        self._items = cast("int", batch.task.items)
+        if batch.redaction is not None and batch.witnessed:
+            self.witness(RawJson(_items_of(batch.witnessed[0])[number]))
 
     @property
     def index(self) -> int:
@@ -85,32 +89,40 @@ class Batch:
         return Split(results)
 
 
-def arguments_of(handler: Handler, task: GrantedTask) -> list[list[Any] | Failed]:
+def arguments_of(handler: Handler, context: TaskContext) -> list[list[Any] | Failed]:
     """Decode the items of a batch: at once if all are right, else one by one."""
-    codec = handler.codec
+    codec, task = handler.codec, context.task
     try:
-        return [*codec.decode_batch(task.input, task_index=task.task_index)]
+        opened = handler.open_input(task.input, context)
+        return [*codec.decode_batch(opened, task_index=task.task_index)]
     except Exception:  # noqa: BLE001 - validators are user code; below shows which item it was
         arguments: list[list[Any] | Failed] = []
     try:
         raws = split_array(task.input)
     except Exception as error:  # noqa: BLE001 - nested too deep for any parser
-        return [failure(error, handler.non_retryable)] * cast("int", task.items)
+        return [handler.failed(error, context)] * cast("int", task.items)
     for index, raw in enumerate(raws, task.task_index):
         try:
-            arguments.append(codec.decode_arguments(raw, None, task_index=index))
+            opened = handler.open_input(RawJson(raw), context)
+            arguments.append(codec.decode_arguments(opened, None, task_index=index))
         except Exception as error:  # noqa: BLE001 - validators are user code
-            arguments.append(failure(error, handler.non_retryable))
+            arguments.append(handler.failed(error, context))
     return arguments
+
+
+@lru_cache(maxsize=4)
+def _items_of(raw: bytes) -> list[bytes]:
+    """Split a batch's input, which each of its items asks for."""
+    return split_array(raw)
 
 
 async def attempt_items(execution: Execution, handler: Handler) -> Outcome:
     """Call an async handler for one item after the other; never raises."""
-    batch, task, services = execution.batch, execution.task, execution.context.services
+    batch, task = execution.batch, execution.task
     assert batch is not None
-    function, encode, kind = handler.function, handler.codec.encode_output, handler.kind
+    function, encode = handler.function, handler.encode
     result: ItemOutcome
-    for number, arguments in enumerate(arguments_of(handler, task)):
+    for number, arguments in enumerate(arguments_of(handler, execution.context)):
         if number % BREATH == BREATH - 1:
             await _breathe()
         if not execution.next_item():
@@ -118,13 +130,16 @@ async def attempt_items(execution: Execution, handler: Handler) -> Outcome:
         if isinstance(arguments, Failed):
             batch.results.append(arguments)
             continue
-        current.set(ItemContext(task, services, kind, number))
+        context = ItemContext(execution.context, number)
+        context.fetched_input = execution.context.fetched_input
+        current.set(context)
+        value: Any = None
         try:
             crash_point("before_perform")
             value = await function(*arguments)
-            result = Completed(encode(value, task.task_index + number))
+            result = Completed(encode(value, context, task.task_index + number))
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
-            result = failure(error, handler.non_retryable)
+            result = handler.failed(error, context, value)
         if not _keep(execution, result):
             break
         crash_point("after_perform")
@@ -135,9 +150,9 @@ def attempt_items_sync(
     execution: Execution, handler: Handler, context: contextvars.Context
 ) -> Outcome:
     """Call a handler in this thread for one item after the other, each in a copy of the context; never raises."""
-    batch, task = execution.batch, execution.task
+    batch = execution.batch
     assert batch is not None
-    for number, arguments in enumerate(arguments_of(handler, task)):
+    for number, arguments in enumerate(arguments_of(handler, execution.context)):
         if not execution.next_item():
             break
         if isinstance(arguments, Failed):
@@ -156,16 +171,16 @@ async def attempt_items_apart(
     attempt: Callable[[TaskContext, GrantedTask], Awaitable[Outcome]],
 ) -> Outcome:
     """Have each item attempted elsewhere, as a task of its own, one after the other; never raises."""
-    batch, task, services = execution.batch, execution.task, execution.context.services
+    batch = execution.batch
     assert batch is not None
     try:
-        raws = split_array(task.input)
+        raws = split_array(execution.task.input)
     except Exception as error:  # noqa: BLE001 - nested too deep for any parser
-        return failure(error, handler.non_retryable)
+        return handler.failed(error, execution.context)
     for number, raw in enumerate(raws):
         if not execution.next_item(float("inf")):
             break
-        context = ItemContext(task, services, handler.kind, number)
+        context = ItemContext(execution.context, number)
         result = await attempt(context, context.item(raw))
         if not _keep(execution, cast("ItemOutcome", result)):
             break
@@ -175,16 +190,17 @@ async def attempt_items_apart(
 def _attempt_sync(
     execution: Execution, handler: Handler, number: int, arguments: list[Any]
 ) -> Completed | Failed:
-    task = execution.task
-    current.set(ItemContext(task, execution.context.services, handler.kind, number))
+    context = ItemContext(execution.context, number)
+    current.set(context)
+    value: Any = None
     try:
         crash_point("before_perform")
         value = handler.function(*arguments)
         if hasattr(value, "__await__"):
             value = asyncio.run(awaited(value))
-        output = handler.codec.encode_output(value, task.task_index + number)
+        output = handler.encode(value, context, execution.task.task_index + number)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
-        return failure(error, handler.non_retryable)
+        return handler.failed(error, context, value)
     crash_point("after_perform")
     return Completed(output)
 

@@ -70,12 +70,14 @@ class Child:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    async def messages(self, patience: float) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield what it says until it ends; raise ChildSilent after `patience` seconds of silence."""
+    async def messages(self, patience: float, start: float) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield what it says until it ends; raise ChildSilent after `patience` seconds of silence, `start` at first."""
+        limit = start
         while True:
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(limit):
                     message = await read_message(self._reader)
+                limit = patience
             except TimeoutError as error:
                 raise ChildSilent from error
             except (EOFError, ConnectionError):

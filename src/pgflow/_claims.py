@@ -13,13 +13,23 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgflow.database import WAKE_CHANNEL, is_transient
+from pgflow._backoff import Backoff
+from pgflow._crashpoints import crash_point
+from pgflow._logs import first_line
+from pgflow.database import (
+    UPGRADE_REPEATS,
+    WAKE_CHANNEL,
+    is_transient,
+    is_unregistered,
+    is_upgrade,
+)
 from pgflow.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
+    from pgflow._reach import Reach
     from pgflow._repertoire import Repertoire
     from pgflow._slots import Slots
     from pgflow.database import Database
@@ -38,6 +48,9 @@ MANY = 100
 """Slots for which it never waits longer."""
 LONGEST_SPACE = 0.010
 """Seconds between two claims at most, under load."""
+FIRST_RETRY = 0.2
+LONGEST_RETRY = 5.0
+"""Seconds between two calls to a server that does not answer, at most; chance makes each shorter."""
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -73,17 +86,28 @@ class _Queue:
 class Claims:
     """Claims in a loop; a claim under way is never cancelled, since its grants would be lost."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the worker's parts, each of another kind
         self,
         database: Database,
         worker_id: UUID,
         repertoire: Repertoire,
         slots: Slots,
         accept: Callable[[Sequence[GrantedTask]], None],
+        renew: Callable[[], Awaitable[None]],
         *,
+        reach: Reach,
+        rouse: Callable[[], None],
         lease: int,
         listen: bool,
     ) -> None:
+        self._reach = reach
+        self._rouse = rouse
+        """Has the leases' thread look whether the server takes writes."""
+        self._renew = renew
+        """Registers the worker again, which the database has forgotten."""
+        self._outage = Backoff(FIRST_RETRY, LONGEST_RETRY)
+        self._retry_at = 0.0
+        self._halt = asyncio.Event()
         self._database = database
         self._worker_id = worker_id
         self._repertoire = repertoire
@@ -105,14 +129,24 @@ class Claims:
             for queue in self._queues:
                 self._listener.wake(queue.name, queue.wake)
         while not self._stopping:
+            await self._wait_out()
             if not self._hungry():
                 await self._rest()
             elif room := await self._room():
                 await self._serve(room)
 
+    def serve(self, queue_name: str) -> None:
+        """Claim from another queue, too."""
+        queue = _Queue(queue_name, self._attention)
+        self._queues.append(queue)
+        if self._listener is not None:
+            self._listener.wake(queue_name, queue.wake)
+        self._attention.set()
+
     def stop(self) -> None:
         """Claim no more."""
         self._stopping = True
+        self._halt.set()
         self._attention.set()
         self._slots.changed.set()
 
@@ -191,15 +225,42 @@ class Claims:
     async def _claim(self, queue: str, qty: int) -> list[GrantedTask]:
         if self._stopping:
             return []
+        crash_point("before_claim")
         try:
-            return await self._database.claim_tasks(
+            granted = await self._database.claim_tasks(
                 queue, self._worker_id, qty, self._lease, self._repertoire.keys
             )
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            _log.warning("claiming failed and will be repeated: %s", error)
+        except Exception as error:  # noqa: BLE001 - raised again unless it passes
+            if is_unregistered(error):
+                await self._renew()
+                self._retry_at = time.monotonic() + self._outage.next()
+            else:
+                self._pass_over(error)
             return []
+        self._outage.reset()
+        if granted:
+            crash_point("after_claim")
+        return granted
+
+    def _pass_over(self, error: Exception) -> None:
+        """Have the next call wait after an error that passes; raise any other."""
+        is_passing = is_upgrade(error) and self._outage.pauses < UPGRADE_REPEATS
+        if not (is_passing or is_transient(error)):
+            raise error
+        pause = self._outage.next()
+        self._retry_at = time.monotonic() + pause
+        self._reach.failed()
+        self._rouse()
+        _log.warning("claiming failed and will be repeated in %.1f s: %s", pause, first_line(error))
+
+    async def _wait_out(self) -> None:
+        while not self._stopping:
+            pause = max(self._retry_at - time.monotonic(), self._reach.pause())
+            if pause <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._halt.wait()
 
     async def _rest(self) -> None:
         """Sleep until a queue may have work."""
@@ -235,10 +296,11 @@ class Claims:
 
     async def _next_due(self) -> float | None:
         """Return the seconds until a message is due; an outage counts as if there were none."""
+        await self._wait_out()
         try:
-            return await self._database.next_due(self._repertoire.queues, self._repertoire.keys)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            _log.warning("claiming failed and will be repeated: %s", error)
+            due = await self._database.next_due(self._repertoire.queues, self._repertoire.keys)
+        except Exception as error:  # noqa: BLE001 - raised again unless it passes
+            self._pass_over(error)
             return LONGEST_POLL
+        self._outage.reset()
+        return due

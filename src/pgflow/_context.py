@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import time
+import traceback
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
@@ -15,7 +18,8 @@ from uuid import UUID, uuid4, uuid5
 import orjson
 
 from pgflow._logs import task_label
-from pgflow.codec import decode_json, sanitise_text
+from pgflow._vault import PLAIN, Vault
+from pgflow.codec import Where, decode_json, sanitise_text
 from pgflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from pgflow._handler import Kind
+    from pgflow._redaction import Redaction
     from pgflow._transactions import AsyncUnit, SyncUnit, TransactionBlock
     from pgflow.database import Database
     from pgflow.records import GrantedTask, RawJson
@@ -43,11 +48,19 @@ class Services:
     database: Database | None = None
     read_run_input: Callable[[UUID], RawJson | None] | None = None
     """Blocks for one round trip at most once a run; called from any thread."""
+    fetch_run_input: Callable[[UUID], Awaitable[RawJson | None]] | None = None
+    """Does the same without blocking the loop."""
+    readers: set[tuple[str, str]] = field(default_factory=set)
+    """Steps, by (flow, step), whose async handlers have turned out to read the run's input."""
     progress: MutableMapping[tuple[UUID, str, int, int], str] = field(default_factory=dict)
     """Latest progress of a task, by (run, step, index, fence), until somebody reports it."""
     loop: asyncio.AbstractEventLoop | None = None
     deferred: Mapping[str, list[str | None]] | None = None
     """Outputs of deferred dependencies that were read beforehand, in a process without database."""
+    vault: Vault = PLAIN
+    """Opens the values that the database holds, and seals those that it gets."""
+    process: int = field(default_factory=os.getpid)
+    """Where all this is; a process that a handler forks has none of it."""
     connections: deque[Connection[Any]] = field(default_factory=deque)
     """Idle synchronous connections of sync handlers' transactions."""
 
@@ -91,10 +104,28 @@ def current_task() -> TaskContext:
 class TaskContext:
     """One attempt of one task, as its handler sees it."""
 
-    __slots__ = ("_log", "_progress_at", "batched", "kind", "services", "task", "unit")
+    __slots__ = (
+        *(
+            "_log",
+            "_progress_at",
+            "batched",
+            "fetched_input",
+            "kind",
+            "redaction",
+            "services",
+            "task",
+        ),
+        *("transacts", "unit", "witnessed"),
+    )
 
     def __init__(
-        self, task: GrantedTask, services: Services, kind: Kind, *, batched: bool = False
+        self,
+        task: GrantedTask,
+        services: Services,
+        kind: Kind,
+        *,
+        batched: bool = False,
+        redaction: Redaction | None = None,
     ) -> None:
         self.task = task
         self.services = services
@@ -106,6 +137,14 @@ class TaskContext:
         self._progress_at = -PROGRESS_INTERVAL
         self.unit: AsyncUnit | SyncUnit | None = None
         """The transaction that carries the completion, once the handler asked for it."""
+        self.redaction = redaction
+        """What messages about the attempt must not quote; none for most flows."""
+        self.witnessed: list[RawJson] = []
+        """What the handler was given, kept only where something must not be quoted."""
+        self.transacts = False
+        """Whether the handler has asked for it."""
+        self.fetched_input: RawJson | None = None
+        """The run's input, read before an async handler that asks for it."""
 
     def __repr__(self) -> str:
         return f"<task {self}>"
@@ -171,22 +210,49 @@ class TaskContext:
 
     @property
     def run_input(self) -> Any:
-        """Return the run's input as plain data; the first use in a run may cost one read."""
-        if self.task.flow_input is not None:
-            return decode_json(self.task.flow_input)
-        if self.services.read_run_input is None:
-            self.services.need_database("run_input")
+        """Return the run's input as plain data; the first use in a run may cost one read.
+
+        For async handlers that name `run_input`, or have used it before, it is read before they are called.
+        """
+        raw = self.task.flow_input or self.fetched_input
+        if raw is None:
+            if self.kind == "async":
+                self.services.readers.add((self.flow_slug, self.step_slug))
+            if self.services.read_run_input is None:
+                self.services.need_database("run_input")
+                return None
+            raw = self.services.read_run_input(self.task.run_id)
+        if raw is None:
             return None
-        raw = self.services.read_run_input(self.task.run_id)
-        return None if raw is None else decode_json(raw)
+        opened = self.services.vault.open(raw, Where(self.flow_slug))
+        self.witness(opened)
+        return decode_json(opened)
+
+    def witness(self, raw: RawJson) -> None:
+        """Keep in mind a value that the handler was given, if there is something that must not be quoted."""
+        if self.redaction is not None:
+            self.witnessed.append(raw)
+
+    def scrub(self, text: str) -> str:
+        """Return a text about this attempt without what must not be quoted."""
+        if self.redaction is None:
+            return text
+        return self.redaction.secrets(self.witnessed).scrub(text)
+
+    async def fetch_input(self) -> None:
+        """Read the run's input, for `run_input` to have it, unless it came with the task."""
+        fetch = self.services.fetch_run_input
+        if fetch is not None and self.task.flow_input is None:
+            self.fetched_input = await fetch(self.run_id)
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """Return a logger whose records carry run_id, flow, step, task and attempt."""
         if self._log is None:
-            self._log = logging.LoggerAdapter(
-                _task_log, log_fields(self.task) | {"task": self.index}
-            )
+            kind = logging.LoggerAdapter if self.redaction is None else _DiscreetLogger
+            self._log = kind(_task_log, log_fields(self.task) | {"task": self.index})
+            if isinstance(self._log, _DiscreetLogger):
+                self._log.scrub = self.scrub
         return self._log
 
     def progress(self, fraction: float, message: str = "") -> None:
@@ -195,7 +261,7 @@ class TaskContext:
         if now - self._progress_at < PROGRESS_INTERVAL:
             return
         with suppress(Exception):
-            text = sanitise_text(str(message))[:500]
+            text = sanitise_text(self.scrub(str(message)))[:500]
             share = min(1.0, max(0.0, float(fraction)))
             payload = {"fraction": share, "message": text}
             self.services.progress[self.key] = orjson.dumps(payload).decode()
@@ -222,10 +288,39 @@ class TaskContext:
                 " it would commit with the completion of all of them",
                 hint="Take batch_size off the step.",
             )
+        if self.services.process != os.getpid():
+            raise UsageError(
+                "transaction() was called in a process that a handler has forked",
+                hint="Write in the handler itself, or open a connection in that process.",
+            )
+        self.transacts = True
         # The processes of isolated handlers start without the driver.
         from pgflow._transactions import TransactionBlock  # noqa: PLC0415
 
         return TransactionBlock(self, self.services.need_database("transaction()"))
+
+
+class _DiscreetLogger(logging.LoggerAdapter[logging.Logger]):
+    """Writes records whose text, traceback included, was scrubbed."""
+
+    scrub: Callable[[str], str]
+
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        """Log the finished text."""
+        if not self.isEnabledFor(level):
+            return
+        text = str(msg)
+        with suppress(
+            Exception
+        ):  # arguments that do not fit are the handler's mistake, not its failure
+            text %= args if not (len(args) == 1 and isinstance(args[0], dict)) else args[0]
+        trace = kwargs.pop("exc_info", None)
+        if trace:
+            error = trace if isinstance(trace, BaseException) else sys.exc_info()[1]
+            if error is not None:
+                text += "\n" + "".join(traceback.format_exception(error)).rstrip()
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        super().log(level, "%s", self.scrub(text), **kwargs)
 
 
 def log_fields(task: GrantedTask) -> dict[str, Any]:

@@ -33,12 +33,14 @@ class Definitions(Reads):
         timeout: int | None = None,  # noqa: ASYNC109 - an option of flows and steps
         max_delay: int | None = None,
         jitter: float | None = None,
+        redact: Sequence[str] | None = None,
+        max_items: int | None = None,
     ) -> FlowRecord:
         """Create a flow without steps; one that exists is returned unchanged."""
-        source = (
-            """from pgflow.create_flow(%s::text, %s::int, %s::int, %s::int, %s::int, %s::real)"""
-        )
-        options = (max_attempts, base_delay, timeout, max_delay, jitter)
+        source = """from pgflow.create_flow(%s::text, %s::int, %s::int, %s::int, %s::int, %s::real,
+              %s::text[], %s::int)"""
+        paths = text_array(redact) if redact else None
+        options = (max_attempts, base_delay, timeout, max_delay, jitter, paths, max_items)
         return (await self._read(FlowRecord, source, flow_slug, *options))[0]
 
     async def add_step(

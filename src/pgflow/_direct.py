@@ -15,7 +15,8 @@ from psycopg import errors as server
 from psycopg.adapt import Transformer
 from psycopg.pq import ConnStatus, ExecStatus, Format
 
-from pgflow._pool import raise_translated, register_raw_json, repeating
+from pgflow._pool import register_raw_json, repeating
+from pgflow._server_errors import raise_translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,9 @@ class DirectLines:
             if line.is_open:
                 return line
             self._lines.discard(line)
-        line = _Line(await self._pool.connect(), prepared=self._prepared)
+        connection = await self._pool.connect()
+        prepared = self._prepared and connection.prepare_threshold is not None
+        line = _Line(connection, prepared=prepared)
         self._lines.add(line)
         return line
 

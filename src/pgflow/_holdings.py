@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+import time
+from typing import TYPE_CHECKING, Any
 
 from pgflow.handlers import Execution, Released, Settled, Stop, lost
 from pgflow.records import Outcome as Verdict
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pgflow._slots import Slots
     from pgflow.handlers import Outcome, Performer, Services
     from pgflow.records import GrantedTask
+
+_log = logging.getLogger("pgflow.worker")
 
 UNKNOWN_DELAY = 30
 """Seconds before a task is granted again that this worker turned out to have no handler for."""
@@ -56,9 +60,9 @@ class Holdings:
 
     def reserve(self, completed: Sequence[Execution]) -> int:
         """Keep room for what the report of these may bring, and return how many tasks it may."""
-        if self._stopping.is_set():
-            return 0
         slots = self.slots
+        if self._stopping.is_set() or slots.is_trying:
+            return 0
         room = slots.room()
         if completed[0].task.step_type == "map":
             # Most items make nothing ready, and claims need the room meanwhile.
@@ -74,6 +78,8 @@ class Holdings:
         self._statistics.claimed += sum(task.items or 1 for task in granted)
         ready = []
         for task in granted:
+            if task.losses and self._adopt(task):
+                continue
             handler = self._handlers.get((task.flow_slug, task.step_slug))
             execution = Execution(task, handler, self._services)
             self._executions[execution] = None
@@ -90,6 +96,22 @@ class Holdings:
         if ready:
             self.slots.start(ready)
 
+    def _adopt(self, task: GrantedTask) -> bool:
+        """Go on under the new fence with a task that is still in hand: its lease ended, and this very worker found it."""
+        key = (task.run_id, task.step_slug, task.task_index, task.items)
+        for held in self._executions:
+            own = held.task
+            if (own.run_id, own.step_slug, own.task_index, own.items) == key:
+                if held.stop is Stop.FENCED:
+                    return False
+                _log.warning(
+                    "the lease of %s had ended; it goes on as grant %d", held.context, task.attempt
+                )
+                held.task = task
+                held.leased_at = time.monotonic()
+                return True
+        return False
+
     def end(self, execution: Execution, outcome: Outcome) -> None:
         """Have the outcome of a task reported whose handler has ended."""
         self.reporter.add(execution, outcome)
@@ -104,11 +126,17 @@ class Holdings:
         """Give up tasks that this worker has lost."""
         for execution in executions:
             if self.slots.drop(execution):
+                execution.stop = Stop.FENCED
                 self.reporter.add(execution, Settled(Verdict.STALE))
         self.performer.stop(executions, Stop.FENCED)
+
+    def step_of(self, work: asyncio.Task[Any]) -> str | None:
+        """Name the task that an asyncio task performs; from any thread, while the loop stands still."""
+        return self.performer.step_of(work)
 
     def forget(self, executions: Sequence[Execution]) -> None:
         """Drop tasks that the database knows the outcome of."""
         for execution in executions:
             self._executions.pop(execution, None)
+        self.slots.settled()
         self.slots.changed.set()

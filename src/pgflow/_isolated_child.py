@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import os
+import resource
 import runpy
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import threading
 import types
 from collections import UserDict
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -26,7 +28,7 @@ from pgflow.flow import Flow, Step
 from pgflow.records import GrantedTask, RawJson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pgflow._outcomes import Outcome
 
@@ -105,16 +107,45 @@ def main(descriptor: int, main_file: str | None, main_module: str | None) -> Non
     logging.getLogger("pgflow.task").setLevel(logging.INFO)
     handlers: dict[str, Handler] = {}
     while True:
-        request = parent.requests.get()
+        request, limit = parent.requests.get(), None
         try:
             key = repr((request["function"], request["shape"], request["task"]["step_slug"]))
             if key not in handlers:
                 step = _find_step(request, main_file, main_module)
                 handlers[key] = Handler(step)
-            outcome = _perform(request, handlers[key], parent)
+            limit = request["memory_limit"]
+            with _memory_limited(limit):
+                outcome = _perform(request, handlers[key], parent)
         except BaseException as error:  # noqa: BLE001 - importing runs user code
             outcome = failure(error)
-        parent.send(_message(outcome))
+        parent.send(_message(outcome) | _memory_note(outcome, limit))
+
+
+@contextmanager
+def _memory_limited(limit: int | None) -> Iterator[None]:
+    """Have allocations fail beyond so many MiB of the process's own data."""
+    if limit is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = limit << 20
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _memory_note(outcome: Outcome, limit: int | None) -> dict[str, Any]:
+    """Name the limit that an attempt has reached; such a process is not used again, whatever the handler left in it."""
+    if limit is None or not isinstance(outcome, Failed) or outcome.details["type"] != "MemoryError":
+        return {}
+    return {
+        "error": f"MemoryError: the handler reached its memory_limit of {limit} MiB",
+        "spent": True,
+    }
 
 
 def _perform(request: Mapping[str, Any], handler: Handler, parent: _Parent) -> Outcome:
@@ -130,7 +161,7 @@ def _perform(request: Mapping[str, Any], handler: Handler, parent: _Parent) -> O
         deferred=request["deferred"],
     )
     batched = handler.step.batch_size is not None
-    context = TaskContext(task, services, "process", batched=batched)
+    context = TaskContext(task, services, "process", batched=batched, redaction=handler.redaction)
     if is_coroutine_function(handler.function):
         return asyncio.run(handler.attempt(task, context))
     return handler.attempt_sync(task, context)
@@ -172,14 +203,15 @@ def _rebuilt_step(
     flow_slug: str, step_slug: str, function: Any, shape: Mapping[str, Any]
 ) -> Step[Any]:
     """Build a step of the same shape, whose flow holds nothing but it and its dependencies' names."""
-    flow: Flow[Any] = Flow(flow_slug)
+    flow: Flow[Any] = Flow(flow_slug, redact=shape["redact"])
     dependencies = list(shape["dependencies"])
     batches = {} if shape["batch_size"] is None else {"batch_size": shape["batch_size"]}
     if shape["convention"] == "mapping":
         options = {"depends_on": dependencies, "step_type": shape["step_type"]}
         if shape["initial_tasks"] is not None:
             options["initial_tasks"] = shape["initial_tasks"]
-        flow = Flow.from_list(flow_slug, [(step_slug, function, options)])
+        entries = [(step_slug, function, options)]
+        flow = Flow.from_list(flow_slug, entries, redact=shape["redact"])
     elif shape["step_type"] == "single":
         flow.step(depends_on=dependencies, name=step_slug)(function)
     elif shape["takes_element"] and dependencies:

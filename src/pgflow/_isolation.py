@@ -106,7 +106,10 @@ class IsolatedProcesses:
             except BaseException:
                 await self._discard(process)
                 raise
-            self._idle.append(process)
+            if reply.get("spent"):
+                await self._discard(process)
+            else:
+                self._idle.append(process)
             return reply
 
     async def close(self) -> None:

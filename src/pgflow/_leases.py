@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import os
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pgflow._backoff import Backoff
+from pgflow._blocking import blocking_place
+from pgflow._logs import first_line
+from pgflow._reach import Reach
 from pgflow.database import Database, is_transient
+from pgflow.errors import UsageError
 from pgflow.records import Outcome as Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, MutableMapping, Sequence
+    from concurrent.futures import Future
     from uuid import UUID
 
     from pgflow.handlers import Execution
@@ -40,9 +44,10 @@ BLOCKED = 1.0
 STOP_PATIENCE = 2.0
 RUN_INPUTS = 64
 """Run inputs kept, the latest used."""
+FIRST_RETRY = 0.2
+"""Seconds before the first repeat, at most; chance makes each pause shorter."""
 
 _log = logging.getLogger("pgflow.worker")
-_OURS = str(Path(__file__).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,10 @@ class LeaseEvents:
 
     refused: Callable[[Sequence[Execution]], None]
     deprecated: Callable[[], None]
+    forgotten: Callable[[], None]
+    """The database does not know the worker any more."""
+    running_step: Callable[[asyncio.Task[Any]], str | None]
+    """Names the task that an asyncio task performs; called in the thread."""
 
 
 class LeaseKeeper:
@@ -65,6 +74,7 @@ class LeaseKeeper:
         held: Collection[Execution],
         progress: MutableMapping[tuple[UUID, str, int, int], str],
         events: LeaseEvents,
+        reach: Reach | None = None,
     ) -> None:
         self._dsn = dsn
         self._worker_id = worker_id
@@ -77,6 +87,10 @@ class LeaseKeeper:
         self._asked_at: float | None = None
         self._blocked = False
         self._heartbeat_at = time.monotonic()
+        self._process = os.getpid()
+        self._reach = reach or Reach(lease)
+        self._outage = Backoff(min(FIRST_RETRY, self._reach.retry), self._reach.retry)
+        self._retry_at = 0.0
         self._roused = asyncio.Event()
         self._dozes = False
         self._inputs: OrderedDict[UUID, RawJson] = OrderedDict()
@@ -105,12 +119,34 @@ class LeaseKeeper:
         await asyncio.to_thread(self._thread.join, STOP_PATIENCE)
 
     def read_run_input(self, run_id: UUID) -> RawJson | None:
-        """Return a run's input, from memory if it was read before; callable from any other thread."""
+        """Return a run's input, from memory if it was read before; callable from any other thread.
+
+        Raises UsageError in a forked process, where nobody would answer.
+        """
+        if self._process != os.getpid():
+            raise UsageError(
+                "run_input was asked for in a process that a handler has forked",
+                hint="Read it before the fork, and hand it over.",
+            )
+        raw = self._remembered(run_id)
+        if raw is None:
+            raw = self._submit(self._read(run_id)).result(timeout=self._lease)
+        return raw
+
+    async def fetch_run_input(self, run_id: UUID) -> RawJson | None:
+        """Return a run's input as `read_run_input` does, without blocking the worker's loop."""
+        raw = self._remembered(run_id)
+        return await asyncio.wrap_future(self._submit(self._read(run_id))) if raw is None else raw
+
+    def _remembered(self, run_id: UUID) -> RawJson | None:
         with self._inputs_lock:
-            if run_id in self._inputs:
-                self._inputs.move_to_end(run_id)
-                return self._inputs[run_id]
-        raw = self._call(self._database.run_input(run_id))
+            if run_id not in self._inputs:
+                return None
+            self._inputs.move_to_end(run_id)
+            return self._inputs[run_id]
+
+    async def _read(self, run_id: UUID) -> RawJson | None:
+        raw = await self._database.run_input(run_id)
         if raw is not None:
             with self._inputs_lock:
                 self._inputs[run_id] = raw
@@ -118,9 +154,9 @@ class LeaseKeeper:
                     self._inputs.popitem(last=False)
         return raw
 
-    def _call(self, call: Coroutine[Any, Any, T]) -> T:
+    def _submit(self, call: Coroutine[Any, Any, T]) -> Future[T]:
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result(timeout=self._lease)
+        return asyncio.run_coroutine_threadsafe(call, self._loop)
 
     def _run(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -147,7 +183,7 @@ class LeaseKeeper:
         self._dozes = (
             True  # before the look at what is held: who adds to it looks the other way round
         )
-        if self._held:
+        if self._held or self._reach.is_lost:
             self._dozes = False
             await asyncio.sleep(min(TICK, self._lease / 6))
             return
@@ -160,15 +196,21 @@ class LeaseKeeper:
         return self._heartbeat_at + (HEARTBEAT if self._held else IDLE_HEARTBEAT)
 
     async def _look(self) -> None:
+        if time.monotonic() < self._retry_at:
+            return
         try:
             await self._extend()
             await self._send_progress()
-            if time.monotonic() >= self._next_heartbeat():
+            if self._reach.is_lost or time.monotonic() >= self._next_heartbeat():
                 self._heartbeat_at = time.monotonic()
                 await self._heartbeat()
+            self._outage.reset()
+            self._reach.reached()
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever goes wrong
+            self._retry_at = time.monotonic() + self._outage.next()
+            self._reach.failed()
             if is_transient(error):
-                _log.warning("leases were not extended, will try again: %s", error)
+                _log.warning("leases were not extended, will try again: %s", first_line(error))
             else:
                 _log.exception("leases were not extended")
 
@@ -177,21 +219,21 @@ class LeaseKeeper:
         due = [held for held in list(self._held) if held.leased_at + self._lease / 3 <= now]
         if not due:
             return
+        tasks = [held.task for held in due]
         reports = await self._database.extend_leases(
-            [held.task.run_id for held in due],
-            [held.task.step_slug for held in due],
-            [held.task.task_index for held in due],
-            [held.task.attempt for held in due],
+            [task.run_id for task in tasks],
+            [task.step_slug for task in tasks],
+            [task.task_index for task in tasks],
+            [task.attempt for task in tasks],
             self._lease,
         )
         verdicts = {(r.run_id, r.step_slug, r.task_index): r.outcome for r in reports}
         refused = []
-        for held in due:
-            task = held.task
+        for held, task in zip(due, tasks, strict=True):
             verdict = verdicts.get((task.run_id, task.step_slug, task.task_index), Verdict.STALE)
             if verdict in {Verdict.ACCEPTED, Verdict.ALREADY_ACCEPTED}:
                 held.leased_at = now
-            else:
+            elif held.task is task:  # else it has got a new grant meanwhile
                 refused.append(held)
         if refused:
             self._tell_worker(self._events.refused, refused)
@@ -202,8 +244,11 @@ class LeaseKeeper:
             await self._database.report_progress(*key, text)
 
     async def _heartbeat(self) -> None:
-        if await self._database.worker_heartbeat(self._worker_id):
+        deprecated = await self._database.worker_heartbeat(self._worker_id)
+        if deprecated:
             self._tell_worker(self._events.deprecated)
+        elif deprecated is None:
+            self._tell_worker(self._events.forgotten)
 
     def _watch_worker(self) -> None:
         # Counted from the question: this thread may have waited for the database itself.
@@ -214,10 +259,14 @@ class LeaseKeeper:
         silent = time.monotonic() - self._asked_at
         if silent > BLOCKED and not self._blocked:
             self._blocked = True
+            work = asyncio.current_task(self._worker_loop)
+            step = None if work is None else self._events.running_step(work)
+            place, stack = blocking_place(self._worker_thread)
             _log.warning(
-                "the event loop is blocked for %.1f s by %s; use a sync handler or isolation='process' for such work",
+                "the event loop is blocked for %.1f s by %s; use a sync handler or isolation='process' for such work\n%s",
                 silent,
-                self._blocking_line(),
+                f"{step}, in {place}" if step else place,
+                stack,
             )
 
     def _tell_worker(self, call: Callable[..., None], *arguments: object) -> None:
@@ -227,11 +276,3 @@ class LeaseKeeper:
     def _answer(self) -> None:
         self._asked_at = None
         self._blocked = False
-
-    def _blocking_line(self) -> str:
-        frame = sys._current_frames().get(self._worker_thread)  # noqa: SLF001 - the only way to see another thread's stack
-        stack = traceback.extract_stack(frame) if frame is not None else []
-        for entry in reversed(stack):
-            if "asyncio" not in entry.filename and not entry.filename.startswith(_OURS):
-                return f"{entry.name} ({entry.filename}:{entry.lineno})"
-        return "something that cannot be seen from Python"

@@ -8,6 +8,11 @@ from typing import Any
 _FIELDS = ("flow", "step", "task", "attempt", "run_id")
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without the server's context."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def task_label(flow: str, step: str, task: int, attempt: int, run_id: object) -> str:
     """Name a task and its attempt for people.
 

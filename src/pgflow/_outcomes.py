@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import orjson
 
 from pgflow.codec import sanitise_text
-from pgflow.errors import DecodingError, EncodingError, NonRetryable, RetryAfter, TaskTimeout
+from pgflow.errors import (
+    DecodingError,
+    EncodingError,
+    NonRetryable,
+    RetryAfter,
+    SealError,
+    TaskTimeout,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgflow.records import GrantedTask
     from pgflow.records import Outcome as Verdict
 
@@ -82,11 +91,16 @@ def failure(
     error: BaseException,
     non_retryable: tuple[type[BaseException], ...] = (),
     kind: FailureKind = "error",
+    *,
+    scrub: Callable[[str], str] = str,
 ) -> Failed:
-    """Describe an exception of user code; survives exceptions that cannot even be printed."""
+    """Describe an exception of user code; survives exceptions that cannot even be printed.
+
+    `scrub` takes what must not be shown out of the error's text and traceback.
+    """
     details: dict[str, Any] = {"kind": kind, "type": _name(error)}
     match error:
-        case EncodingError():
+        case EncodingError() | SealError():
             details["kind"] = "encoding"
         case DecodingError():
             # The same input would not fit the same annotation at the next attempt either.
@@ -100,10 +114,10 @@ def failure(
             details["final"] = True
         case _:
             pass
-    trace = _traceback(error)
+    trace = _traceback(error, scrub)
     if trace:
         details["traceback"] = trace
-    return Failed(_text(error), details)
+    return Failed(_text(error, scrub), details)
 
 
 def timed_out(task: GrantedTask, note: str = "") -> Failed:
@@ -141,23 +155,23 @@ def _name(error: BaseException) -> str:
     return sanitise_text(type(error).__name__)[:200]
 
 
-def _text(error: BaseException) -> str:
+def _text(error: BaseException, scrub: Callable[[str], str]) -> str:
     name = _name(error)
     try:
         message = str(error)
     except BaseException as second:  # noqa: BLE001 - a broken __str__ may raise anything
         message = f"<its __str__ raised {_name(second)}>"
-    text = sanitise_text(f"{name}: {message}" if message else name)
+    text = sanitise_text(f"{name}: {scrub(message)}" if message else name)
     return text if len(text) <= MAX_ERROR_TEXT else text[: MAX_ERROR_TEXT - 1] + "…"
 
 
-def _traceback(error: BaseException) -> str:
+def _traceback(error: BaseException, scrub: Callable[[str], str]) -> str:
     try:
         described = traceback.TracebackException.from_exception(
             error, limit=-MAX_FRAMES, max_group_width=5, max_group_depth=3
         )
         _drop_our_frames(described)
-        text = sanitise_text("".join(described.format()))
+        text = sanitise_text(scrub("".join(described.format())))
     except BaseException as second:  # noqa: BLE001 - user code runs in here, too: __str__, __cause__, __notes__
         return f"<no traceback: formatting it raised {_name(second)}>"
     return text if len(text) <= MAX_TRACEBACK else "…" + text[1 - MAX_TRACEBACK :]

@@ -11,105 +11,52 @@ import contextvars
 import logging
 import os
 import time
-from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pgflow._batches import Batch, attempt_items, attempt_items_apart, attempt_items_sync
+from pgflow._batches import attempt_items, attempt_items_apart, attempt_items_sync
 from pgflow._context import TaskContext, log_fields
+from pgflow._execution import Execution, State, Stop
 from pgflow._isolated import perform_isolated
 from pgflow._isolation import IsolatedProcesses, ProcessCrashed
-from pgflow._outcomes import Completed, Released, Settled, Split, crashed, failure, timed_out
+from pgflow._outcomes import Released, crashed, failure
 from pgflow._threads import HandlerThreads
 from pgflow._transactions import AsyncUnit, SyncUnit
-from pgflow.records import Outcome as Verdict
+from pgflow.database import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pgflow._context import Services
-    from pgflow._handler import Handler
     from pgflow._outcomes import Outcome
     from pgflow.records import GrantedTask
 
+MOST_HANGING = 16
+"""Handlers that were given up and still run, at which a worker is spent; as many as it performs at once, if that is more."""
 GRACE = 2.0
 """Seconds that a cancelled handler has for its cleaning up before it is abandoned."""
+
+INPUT_DELAY = 1
+"""Seconds before a task is granted again whose run's input could not be read."""
 
 _log = logging.getLogger("pgflow.worker")
 
 
-class State(Enum):
-    """Where an execution is."""
-
-    WAITING = auto()
-    RUNNING = auto()
-    SETTLING = auto()
-    """Its transaction commits: too late to stop it."""
-    ENDED = auto()
-
-
-class Stop(Enum):
-    """Why an execution must end before its handler has."""
-
-    TIMEOUT = auto()
-    FENCED = auto()
-    RELEASED = auto()
+async def _fetch_input(context: TaskContext) -> Outcome | None:
+    """Read what the handler would have to wait for, standing in the loop's way; return an outcome if that fails."""
+    try:
+        await context.fetch_input()
+    except BaseException as error:  # noqa: BLE001 - becomes the outcome
+        return Released(INPUT_DELAY) if is_transient(error) else failure(error)
+    return None
 
 
-class Execution:
-    """One granted task in the hands of this process."""
-
-    __slots__ = (
-        *("batch", "context", "deadline", "handler", "leased_at", "state", "stop", "task", "work"),
-    )
-
-    def __init__(self, task: GrantedTask, handler: Handler | None, services: Services) -> None:
-        self.task = task
-        self.handler = handler
-        self.context = TaskContext(
-            task,
-            services,
-            handler.kind if handler else "async",
-            batched=handler is not None and handler.step.batch_size is not None,
-        )
-        self.batch = Batch.of(task, handler)
-        """The items of its task, if the handler takes them one by one."""
-        self.state = State.WAITING
-        self.stop: Stop | None = None
-        self.work: asyncio.Task[None] | None = None
-        self.leased_at = self.deadline = time.monotonic()
-
-    def resolve(self, outcome: Outcome) -> Outcome:
-        """Return what counts, given why the execution was stopped, if it was."""
-        match self.stop:
-            case None:
-                return outcome
-            case Stop.TIMEOUT:
-                return timed_out(self.task) if self.batch is None else outcome
-            case Stop.FENCED:
-                return Settled(Verdict.STALE)
-            case Stop.RELEASED:
-                return outcome if isinstance(outcome, Completed | Split) else Released()
-
-    def next_item(self, patience: float | None = None) -> bool:
-        """Give the next item of a batch its time, in seconds; False if none may begin any more."""
-        if self.stop is not None or self.state is State.ENDED:
-            return False
-        self.deadline = time.monotonic() + (self.task.timeout if patience is None else patience)
-        return True
-
-    def outlive_timeout(self) -> bool:
-        """Tell whether an item of a batch was stopped at its timeout, and let others follow if so."""
-        if self.stop is not Stop.TIMEOUT or self.state is State.ENDED:
-            return False
-        self.stop = None
-        return True
-
-    def settling(self, outcome: Outcome) -> Outcome:
-        """Return what to do with its transaction, and refuse to be stopped from now on."""
-        if self.state is State.ENDED:
-            return Released()
-        self.state = State.SETTLING
-        return outcome
+def _close_coroutine(work: asyncio.Task[Any]) -> None:
+    """End a coroutine that swallows its cancellation, or else the event loop that waits for it never closes."""
+    coroutine: Any = work.get_coro()
+    try:
+        coroutine.close()
+    except (RuntimeError, ValueError):
+        _log.exception("a handler that was given up cannot be ended")  # it swallows this as well
 
 
 class Performer:
@@ -129,13 +76,31 @@ class Performer:
         self._threads = HandlerThreads(self._run_in_thread, self._collect, limit=concurrency)
         self._processes = IsolatedProcesses(min(concurrency, max(2, os.cpu_count() or 2)))
         self._open: dict[Execution, None] = {}
-        self._strays: set[asyncio.Task[None]] = set()
+        self._strays: dict[asyncio.Task[None], str] = {}
+        self._most_hanging = max(MOST_HANGING, concurrency)
         self._sweep: asyncio.TimerHandle | None = None
         self.abandoned = 0
         """Handlers given up so far: each may still hold a thread, or run on the loop."""
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def hanging(self) -> int:
+        """How many handlers were given up and still run."""
+        return self._threads.hanging + len(self._strays)
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether so many hang that the process should be replaced."""
+        return self.hanging >= self._most_hanging
+
+    def step_of(self, work: asyncio.Task[Any]) -> str | None:
+        """Name the task that an asyncio task performs; from any thread, while the loop stands still."""
+        for execution in list(self._open):
+            if execution.work is work:
+                return str(execution.context)
+        return self._strays.get(work)
 
     def start(self, executions: Sequence[Execution]) -> None:
         """Begin them all; each needs a handler."""
@@ -191,6 +156,8 @@ class Performer:
             if execution.work is not None:
                 execution.work.cancel()
         self._open.clear()
+        for stray in list(self._strays):
+            _close_coroutine(stray)
         self._threads.close()
         await self._processes.close()
 
@@ -200,7 +167,12 @@ class Performer:
         if execution.state is State.ENDED:
             return
         execution.state = State.RUNNING
-        if execution.batch is None:
+        prevented = None
+        if handler.reads_run_input or handler.key in self._services.readers:
+            prevented = await _fetch_input(execution.context)
+        if prevented is not None:
+            outcome = prevented
+        elif execution.batch is None:
             outcome = await handler.attempt(execution.task, execution.context)
         else:
             outcome = await attempt_items(execution, handler)
@@ -208,6 +180,7 @@ class Performer:
         unit = execution.context.unit
         if isinstance(unit, AsyncUnit):
             outcome = await unit.settle(execution.task, execution.settling(outcome))
+            outcome = handler.censored(outcome, execution.context)
         self._end(execution, outcome)
 
     def _run_in_thread(self, execution: Execution) -> Outcome:
@@ -221,6 +194,7 @@ class Performer:
         unit = execution.context.unit
         if isinstance(unit, SyncUnit):
             outcome = unit.settle(execution.task, execution.settling(outcome))
+            outcome = handler.censored(outcome, execution.context)
         return outcome
 
     def _collect(self, ended: Sequence[tuple[Execution, Outcome]]) -> None:
@@ -241,7 +215,7 @@ class Performer:
             except asyncio.CancelledError:
                 return Released()
             except Exception as error:  # noqa: BLE001 - becomes the outcome
-                return failure(error)
+                return handler.failed(error, context)
 
         if execution.batch is None:
             outcome = await attempt(execution.context, execution.task)
@@ -293,8 +267,8 @@ class Performer:
             self.abandoned += 1
             if execution.work is not None:
                 # The loop itself refers to its tasks only weakly.
-                self._strays.add(execution.work)
-                execution.work.add_done_callback(self._strays.discard)
+                self._strays[execution.work] = str(execution.context)
+                execution.work.add_done_callback(lambda work: self._strays.pop(work, None))
             _log.error(
                 "handler %s abandoned, it still runs: %s",
                 execution.context,

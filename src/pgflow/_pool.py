@@ -9,7 +9,7 @@ import asyncio
 import os
 import random
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, LiteralString, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors as server
@@ -19,10 +19,9 @@ from psycopg.pq import Format
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed
 
+from pgflow._server_errors import raise_translated
 from pgflow.errors import (
     ConnectionFailed,
-    PermissionDenied,
-    SchemaMismatch,
     UsageError,
 )
 from pgflow.records import RawJson
@@ -57,6 +56,9 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "lock_timeout": "60s",
     # A stopped process must not keep its tasks locked.
     "idle_in_transaction_session_timeout": "60s",
+    # Idle connections are kept on purpose; keepalives notice those that have died.
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
     # The engine's functions rely on each statement seeing what others have committed.
     "default_transaction_isolation": "read committed",
     # Compiling costs more than any statement of ours runs.
@@ -76,9 +78,7 @@ GUEST_SETTINGS: Mapping[str, str] = {
 POOL_TIMEOUT = 15.0
 REPEATS = 4
 
-_TRANSIENT_CLASSES = ("08", "40", "53", "57")
-_TRANSIENT_STATES = frozenset({"25006", "55P03", "XX000"})
-_UNREACHABLE = ("08", "28", "3D000", "57P01", "57P02", "57P03")
+_PROCESS: LiteralString = "select pg_backend_pid()"
 
 
 class _RawJsonLoader(Loader):
@@ -91,52 +91,6 @@ class _RawJsonbBinaryLoader(Loader):
 
     def load(self, data: bytes | bytearray | memoryview) -> RawJson:
         return RawJson(data[1:])  # the first byte is jsonb's version
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether the server or the way to it is to blame, so that the same call may succeed later."""
-    if isinstance(error, ConnectionFailed):
-        return True
-    if not isinstance(error, psycopg.Error):
-        return isinstance(error, OSError)
-    state = error.sqlstate
-    if state is None:
-        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-
-
-def translated(error: psycopg.Error) -> Exception:
-    """Return the pgflow error that says what to do about a server error, or the error itself."""
-    text = error.diag.message_primary or str(error).strip()
-    match error:
-        case server.InsufficientPrivilege():
-            return PermissionDenied(text)
-        case server.InvalidSchemaName() | server.UndefinedFunction() | server.UndefinedTable() if (
-            "pgflow" in text
-        ):
-            return SchemaMismatch(f"the schema lacks what this version needs: {text}")
-        case psycopg.OperationalError() if error.sqlstate is None:
-            return ConnectionFailed(text, hint=_connection_hint(text))
-        case _ if (error.sqlstate or "").startswith(_UNREACHABLE):
-            return ConnectionFailed(text, hint=_connection_hint(text))
-    return error
-
-
-def _connection_hint(text: str) -> str | None:
-    # While connecting, libpq passes the server's words on, but not its code.
-    if "database" in text and "does not exist" in text:
-        return "Create the database first: createdb <name>"
-    if "authentication" in text or "role" in text:
-        return "Check the user and the password of the address."
-    return None
-
-
-def raise_translated(error: psycopg.Error) -> NoReturn:
-    """Raise what `translated` returns."""
-    better = translated(error)
-    if better is error:
-        raise error
-    raise better from error
 
 
 def address(dsn: str) -> str:
@@ -161,9 +115,10 @@ def complete_dsn(dsn: str, **parameters: str) -> str:
 
 
 def settings_call(settings: Mapping[str, str]) -> tuple[bytes, list[str]]:
-    """Return one statement that applies session settings, and its parameters."""
-    calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-    return f"select {calls}".encode(), [part for item in settings.items() for part in item]
+    """Return one statement that applies session settings, as far as the server knows them, and its parameters."""
+    call = "case when current_setting(%s, true) is not null then set_config(%s, %s, false) end"
+    parameters = [part for name, value in settings.items() for part in (name, name, value)]
+    return f"select {', '.join([call] * len(settings))}".encode(), parameters
 
 
 def register_raw_json(adapters: AdaptersMap) -> None:
@@ -215,6 +170,9 @@ def connect_sync(dsn: str, settings: Mapping[str, str]) -> Connection[Any]:
         connection = psycopg.connect(complete_dsn(dsn), autocommit=True)
         try:
             connection.execute(*settings_call(settings))
+            row = connection.execute(_PROCESS).fetchone()
+            if row and row[0] != connection.info.backend_pid:
+                connection.prepare_threshold = None  # see Pool._configure
             connection.autocommit = False
         except BaseException:
             connection.close()
@@ -222,6 +180,13 @@ def connect_sync(dsn: str, settings: Mapping[str, str]) -> Connection[Any]:
     except psycopg.Error as error:
         raise_translated(error)
     return connection
+
+
+def _elsewhere(place: str) -> UsageError:
+    return UsageError(
+        f"this Database was opened in another {place}",
+        hint=f"Open one in each {place}: async with Database.connect(dsn) as db.",
+    )
 
 
 class Pool:
@@ -250,6 +215,7 @@ class Pool:
 
     async def connect(self) -> AsyncConnection[Any]:
         """Open a connection outside the pool; the caller closes it."""
+        self._check_process()
         try:
             connection = await psycopg.AsyncConnection.connect(self.dsn, **self._kwargs)
             try:
@@ -299,14 +265,15 @@ class Pool:
     def check_owner(self) -> None:
         """Raise UsageError outside the process and the event loop that used it first."""
         here = (os.getpid(), asyncio.get_running_loop())
+        self._check_process()
         if self._owner is None:
             self._owner = here
         elif self._owner != here:
-            place = "process" if self._owner[0] != here[0] else "event loop"
-            raise UsageError(
-                f"this Database was opened in another {place}",
-                hint=f"Open one in each {place}: async with Database.connect(dsn) as db.",
-            )
+            raise _elsewhere("event loop")
+
+    def _check_process(self) -> None:
+        if self._owner is not None and self._owner[0] != os.getpid():
+            raise _elsewhere("process")
 
     async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
         self.check_owner()
@@ -326,6 +293,11 @@ class Pool:
 
     async def _configure(self, connection: AsyncConnection[Any]) -> None:
         await connection.execute(*settings_call(self._settings))
+        # A pooler announces another process than the one that answers, and may lend another one to the next
+        # transaction: what was prepared in the one is unknown, or something else, in the other.
+        row = await (await connection.execute(_PROCESS)).fetchone()
+        if row and row[0] != connection.info.backend_pid:
+            connection.prepare_threshold = None
 
     def _mend(self, connection: AsyncConnection[Any]) -> None:
         # When one connection broke the others have most likely, too: replace them before they are lent.

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 
+CONDITIONAL_STEPS = """select step_slug from pgflow.steps
+  where flow_slug = %s and num_nonnulls(required_input_pattern, forbidden_input_pattern) > 0
+  order by step_index"""
+
 
 class LeafResult(NamedTuple):
     """A leaf step of a run, with its output."""
@@ -65,6 +69,8 @@ class Reads:
 
     async def _read(self, kind: type[R], source: LiteralString, *parameters: object) -> list[R]:
         names = _names(kind)
+        # Names of our own fields and a literal of ours; values are parameters.
+        # ast-grep-ignore: no-sql-from-strings
         rows = await self._fetch(f"select {', '.join(names)} {source}".encode(), *parameters)
         return [kind.from_row(dict(zip(names, row, strict=True))) for row in rows]
 
@@ -199,6 +205,10 @@ class Reads:
             from pgflow.steps as step where step.flow_slug = %s
           ) as step order by step_index"""
         return await self._read(StepRecord, source, flow_slug)
+
+    async def conditional_steps(self, flow_slug: str) -> list[str]:
+        """Return the steps of a flow that have conditions, in its current version."""
+        return [row[0] for row in await self._fetch(CONDITIONAL_STEPS, flow_slug)]
 
     async def live_runs(
         self, flow_slug: str, *, connection: AsyncConnection[Any] | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from psycopg import errors as server
 
 from pgflow._result import Result
-from pgflow.codec import decode_json
+from pgflow.codec import Where, decode_json
 from pgflow.database import is_transient
 from pgflow.errors import PgflowError, RunCancelled, RunFailed, RunNotFound, UsageError, WaitTimeout
 from pgflow.flow import Flow
@@ -102,7 +102,10 @@ class Run:
     async def output(self) -> Any:
         """Return the output of the run as plain JSON data, or nothing while there is none."""
         run = _found(await self._database.run(self.id), self.id)
-        return None if run.output is None else decode_json(run.output)
+        if run.output is None:
+            return None
+        opened = self._database.vault.open_outputs(run.output, Where(self.flow_slug))
+        return decode_json(opened)
 
     async def result(self, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - as for wait
         """Wait, then return the outputs of the leaf steps; raises what `wait` raises."""
@@ -113,7 +116,9 @@ class Run:
             if leaf.is_deferred:
                 outputs[leaf.step_slug] = await self._all_items(leaf.step_slug)
             elif leaf.status == StepStatus.COMPLETED:
-                outputs[leaf.step_slug] = leaf.output
+                where = Where(self.flow_slug, leaf.step_slug)
+                vault = self._database.vault
+                outputs[leaf.step_slug] = leaf.output and vault.open(leaf.output, where)
         skipped = frozenset(leaf.step_slug for leaf in leaves) - outputs.keys()
         return Result(run, outputs, skipped=skipped, flow=self.flow)
 
@@ -201,9 +206,10 @@ class Run:
 
     async def _all_items(self, step_slug: str) -> list[RawJson | None]:
         items: list[RawJson | None] = []
+        vault, where = self._database.vault, Where(self.flow_slug, step_slug)
         after = -1
         while page := await self._database.step_output(self.id, step_slug, after, PAGE):
-            items += [task.output for task in page]
+            items += [task.output and vault.open(task.output, where) for task in page]
             after = page[-1].task_index
         return items
 

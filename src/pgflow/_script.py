@@ -41,7 +41,8 @@ set local lock_timeout = '{LOCK_PATIENCE}';
     return Piece("one at a time", text)
 
 
-def pieces(sources: Sources) -> Iterator[Piece]:
+def pieces(sources: Sources, *, roles: bool = False, tenants: bool = False) -> Iterator[Piece]:
+    """Give what brings a schema to these sources; roles and tenants where they are asked for, or in use already."""
     yield _pgmq()
     yield Piece("the schema and its record of migrations", _BOOTSTRAP)
     yield Piece("calls that are under way", _AWAIT_CALLS)
@@ -51,11 +52,33 @@ def pieces(sources: Sources) -> Iterator[Piece]:
     yield Piece("outdated signatures", _drop_outdated(sources.functions))
     yield Piece("functions of the queues", _QUEUES)
     yield Piece("rights", _RIGHTS)
+    yield from role_pieces(sources, roles=roles, tenants=tenants)
     yield Piece(
         "which functions and views these are",
         _record(CODE_ROW, f"py-pgflow {__version__}", sources.fingerprint),
     )
 
+
+def role_pieces(sources: Sources, *, roles: bool, tenants: bool) -> Iterator[Piece]:
+    """Give what makes roles and keeps tenants apart; what is not asked for is renewed where it is in use."""
+    for source, is_asked_for, is_used in (
+        (sources.roles, roles, _ROLES_ARE_USED),
+        (sources.tenants, tenants, _TENANTS_ARE_USED),
+    ):
+        if source and is_asked_for:
+            yield Piece(source.name, source.text)
+        elif source:
+            yield Piece(f"{source.name}, where they are in use", _where(is_used, source.text))
+
+
+_ROLES_ARE_USED: Final = """(
+  select pg_catalog.pg_get_userbyid(relation.relowner) = 'pgflow_owner' from pg_catalog.pg_class as relation
+  where relation.oid = 'pgflow.schema_migrations'::regclass
+)"""
+_TENANTS_ARE_USED: Final = """(
+  select relation.relrowsecurity from pg_catalog.pg_class as relation
+  where relation.oid = to_regclass('pgflow.runs')
+)"""
 
 _BOOTSTRAP: Final = """
 do $$
@@ -79,21 +102,37 @@ $$;
 """
 
 # A call that is under way goes on with the body that it began with, so none may be inside of functions that are replaced.
-# The tables come in the order in which starts and reports touch them; who touches them otherwise may be in a deadlock with
-# this, which either of the two repeats.
-_AWAIT_CALLS: Final = """
+# All that calls touch is locked at once or not at all: whoever waits for a part of it waits for less time than it takes to
+# notice a deadlock, so there is none.
+_AWAIT_CALLS: Final = f"""
 do $$
 declare
-  v_table text;
+  v_relations text;
+  v_deadline timestamptz := clock_timestamp() + interval '{LOCK_PATIENCE}';
 begin
-  foreach v_table in array array[
-    'flows', 'steps', 'deps', 'flow_versions', 'flow_plans', 'planned_steps', 'workers', 'runs', 'fan_outs', 'step_tasks',
-    'step_states', 'attempts'
-  ] loop
-    if to_regclass('pgflow.' || v_table) is not null then
-      execute format('lock table pgflow.%I in access exclusive mode', v_table);
-    end if;
+  select string_agg(relation.oid::regclass::text, ', ' order by relation.relkind, relation.oid) into v_relations
+  from pg_catalog.pg_class as relation
+  where relation.relnamespace = 'pgflow'::regnamespace and relation.relkind in ('r', 'v')
+    and relation.relname <> 'schema_migrations';
+  if v_relations is null then
+    return;
+  end if;
+  loop
+    begin
+      perform set_config('lock_timeout', (
+        select (greatest(3, setting.setting::int) / 3)::text from pg_catalog.pg_settings as setting
+        where setting.name = 'deadlock_timeout'
+      ), true);
+      execute 'lock table ' || v_relations || ' in access exclusive mode';
+      exit;
+    exception when lock_not_available then
+      if clock_timestamp() > v_deadline then
+        raise;
+      end if;
+    end;
+    perform pg_sleep(0.1 * random());
   end loop;
+  perform set_config('lock_timeout', '{LOCK_PATIENCE}', true);
 end
 $$;
 """
@@ -113,6 +152,18 @@ revoke all on schema pgflow from public;
 revoke all on all tables in schema pgflow from public;
 revoke all on all sequences in schema pgflow from public;
 revoke all on all routines in schema pgflow from public;
+"""
+
+
+def _where(condition: str, script: str) -> str:
+    return f"""
+do $do$
+begin
+  if {condition} then
+    execute {_quoted(script)};
+  end if;
+end
+$do$;
 """
 
 

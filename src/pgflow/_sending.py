@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pgflow._backoff import Backoff
 from pgflow._crashpoints import crash_point
-from pgflow.database import is_transient
+from pgflow._logs import first_line
+from pgflow.database import UPGRADE_REPEATS, is_transient, is_upgrade
 from pgflow.errors import EncodingError
 from pgflow.handlers import (
     Completed,
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     Entry = tuple[Execution, Outcome]
     Send = Callable[[Sequence[Execution], Sequence[Any]], Awaitable[list[TaskReport]]]
 
-FIRST_PAUSE = 0.05
+FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+"""Seconds between two calls to a server that does not answer, at most; chance makes each shorter."""
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -185,38 +187,52 @@ class Sender:
         """Send entries, in halves where the server refuses a value; return completions turned into failures."""
         if not entries:
             return []
+        executions = [entry[0] for entry in entries]
+        tasks: list[GrantedTask] = []
+
+        def call() -> Awaitable[list[TaskReport]]:
+            tasks[:] = [execution.task for execution in executions]
+            return send(executions, [entry[1] for entry in entries])
+
         try:
-            reports = await self.repeat(
-                lambda: send([entry[0] for entry in entries], [entry[1] for entry in entries])
-            )
+            reports = await self.repeat(call)
         except Exception as error:  # noqa: BLE001 - what the server refuses is found by halving
             if len(entries) > 1:
                 middle = len(entries) // 2
                 refused = await self._send(entries[:middle], send)
                 return refused + await self._send(entries[middle:], send)
             execution = entries[0][0]
-            _log.exception(
+            discreet = execution.context.redaction is not None
+            _log.error(
                 "the database refused the report of %s",
                 execution.context,
                 extra=log_fields(execution.task),
+                exc_info=None if discreet else error,
             )
-            return [(execution, failure(EncodingError(f"the database refused it: {error}")))]
+            # The server's words may quote what it refused.
+            reason = type(error).__name__ if discreet else str(error)
+            return [(execution, failure(EncodingError(f"the database refused it: {reason}")))]
+        if any(
+            execution.task is not task for execution, task in zip(executions, tasks, strict=True)
+        ):
+            # Granted anew to this worker while the call was under way: a repeat under the new fence tells.
+            return await self._send(entries, send)
         self._tally(entries, reports)
         return []
 
     async def repeat(self, call: Callable[[], Awaitable[list[TaskReport]]]) -> list[TaskReport]:
         """Make a call, again and again while the server or the way to it fails."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 return await call()
             except Exception as error:
-                if not is_transient(error):
+                is_passing = is_upgrade(error) and backoff.pauses < UPGRADE_REPEATS
+                if not (is_passing or is_transient(error)):
                     raise
                 self._statistics.repeated += 1
-                _log.warning("a report failed and will be repeated: %s", error)
-            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - spreads workers, no secret
-            pause = min(2 * pause, LONGEST_PAUSE)
+                _log.warning("a report failed and will be repeated: %s", first_line(error))
+            await asyncio.sleep(backoff.next())
 
     async def _resolve(self, entry: Entry) -> None:
         """Learn whether a transaction whose commit got no reply has committed.

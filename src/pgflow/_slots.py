@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pgflow._trials import Trial, suspects_among
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Sized
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence, Sized
 
     from pgflow.handlers import Execution, Performer
 
@@ -59,6 +61,7 @@ class Slots:
         concurrency: int,
         batch_size: int,
         give_back: Callable[[Sequence[Execution]], None],
+        share: Callable[[Sequence[Execution]], Awaitable[None]] | None = None,
     ) -> None:
         self.changed = changed
         """Set whenever slots may have become free."""
@@ -68,6 +71,10 @@ class Slots:
         self._held = held
         self._batch_size = batch_size
         self._give_back = give_back
+        self._share = share
+        self._shared: dict[Execution, None] = {}
+        self._trial: Trial | None = None
+        self._calls: set[asyncio.Task[None]] = set()
         self._waiting: dict[Execution, float] = {}
         self._of_queue: Counter[str] = Counter()
         self._claim_seconds = 0.0
@@ -78,11 +85,17 @@ class Slots:
 
     def __len__(self) -> int:
         """Return how many tasks run or wait for a slot."""
-        return len(self._performer) + len(self._waiting)
+        tried = 0 if self._trial is None else len(self._trial.waiting)
+        return len(self._performer) + len(self._waiting) + len(self._shared) + tried
 
     def is_busy(self) -> bool:
         """Tell whether more tasks are in hand, and another one ends during each call: so calls may wait for company."""
         return len(self) > 0 and self.pace.rate() * self._claim_seconds >= 1
+
+    @property
+    def is_trying(self) -> bool:
+        """Tell whether suspects have the worker to themselves, or wait for that: nothing else is to be claimed."""
+        return self._trial is not None
 
     def of_queue(self, queue: str) -> int:
         """Return how many of them are of one queue."""
@@ -95,6 +108,8 @@ class Slots:
 
     def room(self) -> int:
         """Return how many tasks may be claimed now."""
+        if self.is_trying:
+            return 0
         if len(self._held) - len(self) >= 3 * self._batch_size:
             return 0  # reporting does not keep up
         free = self.concurrency + self.ahead() - len(self) - self._reserved
@@ -115,9 +130,23 @@ class Slots:
         self._claim_seconds = before + SMOOTHING * (seconds - before)
 
     def start(self, executions: Sequence[Execution]) -> None:
-        """Begin as many as slots are free; the others wait."""
+        """Begin as many as slots are free; the others wait. Suspects wait until nothing else is in hand."""
         for execution in executions:
             self._of_queue[execution.task.queue_name] += 1
+        if self._trial is None and (group := suspects_among(executions, self.concurrency)):
+            self._trial = Trial(group)
+        if self._trial is not None:
+            self._clear_for(self._trial, executions)
+            return
+        recovered = [one for one in executions if one.task.losses] if self._share else []
+        if recovered:
+            self._shared.update(dict.fromkeys(recovered))
+            self._call(self._begin_shared(recovered))
+        self._take(
+            executions if not recovered else [one for one in executions if one not in self._shared]
+        )
+
+    def _take(self, executions: Sequence[Execution]) -> None:
         free = 0 if self._waiting else max(0, self.concurrency - len(self._performer))
         if free:
             self._performer.start(executions[:free])
@@ -137,15 +166,66 @@ class Slots:
 
     def drop(self, execution: Execution) -> bool:
         """Forget a task that waits for a slot; false if it does not."""
-        if self._waiting.pop(execution, None) is None:
-            return False
-        self._left(execution)
-        return True
+        tried = self._trial.waiting if self._trial is not None else {}
+        for place in (self._waiting, self._shared, tried):
+            if execution in place:
+                place.pop(execution)
+                self._left(execution)
+                return True
+        return False
+
+    def settled(self) -> None:
+        """Note that tasks are no longer held: a trial begins, or is over, when nothing else is in hand."""
+        trial = self._trial
+        if trial is None or len(self._held) > len(trial.waiting):
+            return
+        if not trial.waiting:
+            self._trial = None
+            self.changed.set()
+        elif not trial.has_begun:
+            trial.has_begun = True
+            self._call(self._begin(trial))
+
+    def _call(self, call: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _begin_shared(self, recovered: Sequence[Execution]) -> None:
+        if self._share is not None:
+            await self._share(recovered)
+        ready = [execution for execution in recovered if execution in self._shared]
+        for execution in ready:
+            del self._shared[execution]
+        self._take(ready)
+
+    async def _begin(self, trial: Trial) -> None:
+        if len(trial.waiting) > 1 and self._share is not None:
+            await self._share(list(trial.waiting))
+        group = list(trial.waiting)
+        trial.waiting.clear()
+        if group:
+            self._performer.start(group)
+        self.settled()
+
+    def _clear_for(self, trial: Trial, executions: Sequence[Execution]) -> None:
+        """Give back what is not part of a trial and has not begun: nobody else is to suffer by it."""
+        others = [one for one in [*self._waiting, *executions] if one not in trial.waiting]
+        self._waiting.clear()
+        for execution in others:
+            self._left(execution)
+        if others:
+            self._give_back(others)
+        self.settled()
 
     def withdraw(self) -> list[Execution]:
         """Take back every task whose handler has not been called."""
-        withdrawn = [*self._waiting, *self._performer.withdraw()]
+        tried = [] if self._trial is None else list(self._trial.waiting)
+        withdrawn = [*self._waiting, *self._shared, *tried, *self._performer.withdraw()]
         self._waiting.clear()
+        self._shared.clear()
+        if self._trial is not None:
+            self._trial.waiting.clear()
         for execution in withdrawn:
             self._left(execution)
         return withdrawn
@@ -154,6 +234,8 @@ class Slots:
         """Stop the clock."""
         if self._patience is not None:
             self._patience.cancel()
+        for call in self._calls:
+            call.cancel()
 
     def _left(self, execution: Execution) -> None:
         self._of_queue[execution.task.queue_name] -= 1

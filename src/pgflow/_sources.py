@@ -40,7 +40,7 @@ class Migration(Source):
 
 
 class Sources:
-    """The files below a directory with `migrations`, `functions` and `views`."""
+    """The files below a directory with `migrations`, `functions` and `views`, `roles.sql` and `tenants.sql`."""
 
     def __init__(self, root: Traversable) -> None:
         self.root = root
@@ -65,6 +65,16 @@ class Sources:
         """Views, each after those that it reads."""
         return _ordered([Source(name, text) for name, text in self._read("views")])
 
+    @cached_property
+    def roles(self) -> Source | None:
+        """What makes the roles and gives them their rights."""
+        return self._script("roles")
+
+    @cached_property
+    def tenants(self) -> Source | None:
+        """What keeps tenants apart."""
+        return self._script("tenants")
+
     @property
     def version(self) -> int:
         """Version of the schema: the number of the last migration."""
@@ -72,9 +82,15 @@ class Sources:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identify all functions and views."""
-        parts = (f"{source.name} {source.checksum}" for source in (*self.functions, *self.views))
+        """Identify all that is applied anew at each install."""
+        scripts = [script for script in (self.roles, self.tenants) if script]
+        sources = (*self.functions, *self.views, *scripts)
+        parts = (f"{source.name} {source.checksum}" for source in sources)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _script(self, name: str) -> Source | None:
+        file = self.root.joinpath(f"{name}.sql")
+        return Source(name, file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def _read(self, folder: str) -> Iterable[tuple[str, str]]:
         directory = self.root.joinpath(folder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors as server
 
 from pgflow._pool import fetch_sync
-from pgflow._reads import Reads
+from pgflow._reads import CONDITIONAL_STEPS, Reads
 from pgflow._tasks import text_array
 from pgflow.errors import FlowNotFound, PgflowError, UsageError
 from pgflow.records import RunRecord, TaskOutput
@@ -132,6 +132,11 @@ def start_flow_on(  # noqa: PLR0917 - the SQL function's parameters
     except REFUSED as error:
         raise refused(error, flow_slug, ()) from error
     return only_id(rows)
+
+
+def conditional_steps_on(connection: Connection[Any], flow_slug: str) -> list[str]:
+    """Return the steps of a flow that have conditions, on a synchronous connection."""
+    return [str(row[0]) for row in fetch_sync(connection, CONDITIONAL_STEPS, (flow_slug,))]
 
 
 def define_flow_on(connection: Connection[Any], flow_slug: str, definition: str) -> int:

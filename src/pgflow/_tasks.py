@@ -25,7 +25,8 @@ MAX_BATCH_BYTES = 128 * 1024 * 1024
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 _GRANTED = """flow_slug, run_id, step_slug, task_index, attempt, input, flow_input, msg_id, queue_name,
-    step_type, tries, max_attempts, timeout, exhausted, deferred, items"""
+    step_type, tries, max_attempts, timeout, exhausted, deferred, items,
+    case when recovered then pgflow.task_losses(run_id, step_slug, task_index) else 0 end"""
 _CLAIM = f"""select {_GRANTED}
   from pgflow.claim_tasks(%s::text, %s::uuid, %s::int, %s::int, %s::text[])"""  # noqa: S608 - our own words
 _COMPLETE_AND_CLAIM = f"""select outcome, {_GRANTED}
@@ -139,6 +140,21 @@ class Tasks:
         rows = await self._call(statement, text_array(queue_names), known)
         seconds: float | None = rows[0][0]
         return seconds
+
+    async def share_tasks(
+        self,
+        run_ids: Sequence[UUID],
+        step_slugs: Sequence[str],
+        task_indexes: Sequence[int],
+        attempts: Sequence[int | None],
+    ) -> int:
+        """Tell that a worker performs recovered tasks beside others, so that its death does not count against them.
+
+        Returns how many of the grants, told by their fences (`attempts`), still stand.
+        """
+        statement = "select pgflow.share_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[])"
+        tasks = _tasks(run_ids, step_slugs, task_indexes, attempts)
+        return int((await self._call(statement, *tasks))[0][0])
 
     async def fail_tasks(  # noqa: PLR0917 - the SQL function's parameters
         self,

@@ -47,6 +47,7 @@ class HandlerThreads(Generic[JobT, ResultT]):
         self._lock = threading.Lock()
         self._waiting: deque[JobT] = deque()
         self._running: set[JobT] = set()
+        self._hanging: set[JobT] = set()
         self._done: list[tuple[JobT, ResultT]] = []
         self._permits: SimpleQueue[bool] = SimpleQueue()
         self._threads = 0
@@ -66,6 +67,11 @@ class HandlerThreads(Generic[JobT, ResultT]):
         if self._tick is None:
             self._tick = self._loop.call_later(_TICK, self._look)
 
+    @property
+    def hanging(self) -> int:
+        """How many jobs that were given up still hold their thread."""
+        return len(self._hanging)
+
     def withdraw(self) -> list[JobT]:
         """Take back every job that has not started."""
         with self._lock:
@@ -78,6 +84,7 @@ class HandlerThreads(Generic[JobT, ResultT]):
         with self._lock:
             if job in self._running:
                 self._running.discard(job)
+                self._hanging.add(job)
                 self._active -= 1
                 self._threads -= 1
                 if self._waiting and self._active == 0:
@@ -129,6 +136,7 @@ class HandlerThreads(Generic[JobT, ResultT]):
                 result = self._run(job)
                 with self._lock:
                     if job not in self._running:
+                        self._hanging.discard(job)
                         _log.warning("an abandoned handler has ended; its thread ends with it")
                         return
                     self._running.discard(job)

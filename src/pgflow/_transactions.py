@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgflow._crashpoints import crash_point
 from pgflow._outcomes import Completed, InDoubt, Released, Settled, failure
-from pgflow.database import complete_tasks_on, is_transient
+from pgflow.database import complete_tasks_on, is_server_fault, is_transient
 from pgflow.errors import UsageError
 from pgflow.records import Outcome as Verdict
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 RELEASE_DELAY = 1
 """Seconds before a task is granted again whose transaction the server, not the handler, broke."""
+LONGEST_DELAY = 60
+MOST_EXCUSES = 20
+"""How often a task is handed back, ever later, before such a fault counts: its own statement may be the cause."""
 
 
 class _Undo(Exception):  # noqa: N818 - rolls back, never seen outside
@@ -174,6 +177,17 @@ class TransactionBlock:
     ) -> None:
         """Release the savepoint, or undo its writes."""
         self._savepoint.__exit__(kind, error, trace)
+
+
+def excused(error: BaseException, task: GrantedTask) -> Released | None:
+    """Return how a task is handed back whose handler a fault of the server ended, in a transaction of ours.
+
+    None for any other error, and for a task that was handed back too often.
+    """
+    released = task.attempt - task.tries
+    if released >= MOST_EXCUSES or not is_server_fault(error):
+        return None
+    return Released(min(LONGEST_DELAY, RELEASE_DELAY * 2 ** min(released, 10)))
 
 
 def _columns(task: GrantedTask) -> tuple[list[Any], list[str], list[int], list[int]]:

@@ -11,12 +11,15 @@ from typing import Any
 
 from pgflow._isolation import pack, read_frame
 from pgflow._logs import configure_logging
+from pgflow._vault import load_value_codec
 from pgflow.embedded import resolve_dsn
 from pgflow.errors import PgflowError
 from pgflow.worker import Worker, load_flows
 
 SIGN_OF_LIFE = 1.0
 BAD_START = 2
+END_PATIENCE = 5.0
+"""Seconds that the event loop has to close once the worker has stopped."""
 LAST_PATIENCE = 15.0
 """Seconds beyond the drain timeout after which an orphan ends without ceremony."""
 
@@ -44,6 +47,7 @@ async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
         concurrency=config["concurrency"],
         lease=config["lease"],
         drain_timeout=config["drain_timeout"],
+        value_codec=load_value_codec(config["value_codec"]),
     )
     arguments = (connection, worker, config["drain_timeout"])
     threading.Thread(target=_attend, args=arguments, daemon=True, name="pgflow-parent").start()
@@ -52,6 +56,13 @@ async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
         await worker.run(signals=True)
     finally:
         announce.cancel()
+        threading.Thread(target=_end_anyway, daemon=True, name="pgflow-end").start()
+
+
+def _end_anyway() -> None:
+    """End the process although a handler that was given up keeps the event loop from closing."""
+    threading.Event().wait(END_PATIENCE)
+    os._exit(1)
 
 
 async def _announce(connection: socket.socket, worker: Worker) -> None:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as server
 
-from pgflow.codec import Where, encode
-from pgflow.errors import DefinitionError, FlowNotFound, UsageError, did_you_mean
+from pgflow._flow.limits import HARD, PATTERNS, problems_of, size_problem
+from pgflow._flow.options import redact_problems
+from pgflow._vault import conditions_refused
+from pgflow.codec import Where, decode_json, describe_error, encode
+from pgflow.errors import DefinitionError, EncodingError, FlowNotFound, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pgflow._flow.limits import Limits
     from pgflow.database import Database
     from pgflow.records import FlowRecord, StepRecord
 
@@ -36,6 +40,7 @@ _PROBLEMS = {
     "opt_start_delay_is_nonnegative": "start_delay must not be negative",
     "opt_max_delay_is_nonnegative": "max_delay must not be negative",
     "opt_jitter_is_fraction": "jitter must be between 0 and 1",
+    "opt_max_items_is_positive": "max_items must be positive",
     "opt_queue_is_valid": f"queue must be {_SLUG.replace('128', '47')}",
     "opt_initial_tasks_is_positive": "initial_tasks must be positive",
     "opt_batch_size_is_in_range": "batch_size must be from 1 to 10000",
@@ -72,8 +77,10 @@ class FlowBuilder:
     >>> await builder.add_step("ai_analysis", "summarize", ["analyze"])
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, limits: Limits = HARD) -> None:
+        """Take tighter `limits` for definitions that come from strangers; the hard ones hold in any case."""
         self._database = database
+        self._limits = limits
 
     async def create_flow(
         self,
@@ -84,9 +91,30 @@ class FlowBuilder:
         timeout: int = 60,  # noqa: ASYNC109 - an option of the flow
         max_delay: int | None = 3600,
         jitter: float = 0.1,
+        redact: Sequence[str] = (),
+        max_items: int | None = None,
     ) -> FlowRecord:
-        """Create a flow without steps; one that exists is returned unchanged. Raises DefinitionError."""
-        options = (max_attempts, base_delay, timeout, max_delay, jitter)
+        """Create a flow without steps; one that exists is returned unchanged. Raises DefinitionError.
+
+        `redact` has paths of values that logs, errors, views and events do not show, such as `items.*.token`; a run
+        in which a map would get more than `max_items` fails.
+        """
+        problems = redact_problems(redact, self._limits.max_redact_paths)
+        if max_items is None:
+            max_items = self._limits.max_items
+        options = (max_attempts, base_delay, timeout, max_delay, jitter, tuple(redact), max_items)
+        names = (
+            "max_attempts",
+            "base_delay",
+            "timeout",
+            "max_delay",
+            "jitter",
+            "redact",
+            "max_items",
+        )
+        self._refuse(
+            slug, problems + problems_of(dict(zip(names, options, strict=True)), (), self._limits)
+        )
         try:
             return await self._database.create_flow(slug, *options)
         except _REFUSALS as error:
@@ -128,6 +156,20 @@ class FlowBuilder:
             problem = f"step '{step}': it depends twice on {', '.join(repeated)}"
             raise DefinitionError([problem], flow=flow)
         where = Where(flow=flow, step=step)
+        numbers = {
+            "max_attempts": max_attempts,
+            "base_delay": base_delay,
+            "timeout": timeout,
+            "start_delay": start_delay,
+            "max_delay": max_delay,
+            "initial_tasks": initial_tasks,
+        }
+        patterns = {"required_input_pattern": if_, "forbidden_input_pattern": if_not}
+        edges = {"slug": step, "depends_on": list(depends_on)}
+        problems = problems_of({}, [{**edges, **numbers, **patterns}], self._limits)
+        if self._database.vault.seals and (if_ is not None or if_not is not None):
+            problems.append(conditions_refused([step]) or "")
+        self._refuse(flow, [*problems, *await self._too_many_steps(flow, step)])
         try:
             await self._database.add_step(
                 flow,
@@ -159,6 +201,50 @@ class FlowBuilder:
                 problem = await self._missing(flow, depends_on)
             raise DefinitionError([f"step '{step}': {problem}"], flow=flow) from error
 
+    async def define_flow(self, slug: str, definition: Mapping[str, Any]) -> int:
+        """Store a whole definition, as `Flow.definition` words it, and return its version; idempotent.
+
+        A changed shape becomes a new version; live runs keep theirs. Raises DefinitionError with all problems of one kind
+        at once: first what goes beyond the limits, then what the database cannot store.
+
+        >>> await builder.define_flow("ai_analysis", {
+        ...     "options": {"timeout": 120, "redact": ["*.token"]},
+        ...     "steps": [{"slug": "fetch"}, {"slug": "analyze", "step_type": "map", "depends_on": ["fetch"]}],
+        ... })
+        """
+        try:
+            text = encode(dict(definition), where=Where(flow=slug))
+        except (EncodingError, TypeError, ValueError) as error:
+            raise DefinitionError(
+                [f"it is no JSON object: {describe_error(error)}"], flow=slug
+            ) from error
+        plain = decode_json(text)
+        given = plain.get("options")
+        options: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
+        steps = [step for step in _list(plain.get("steps")) if isinstance(step, dict)]
+        if self._limits.max_items is not None and options.get("max_items") is None:
+            options["max_items"] = self._limits.max_items
+            if given is None or isinstance(given, dict):
+                text = encode(plain | {"options": options})
+        problems = problems_of(options, steps, self._limits)
+        problems += [
+            problem for problem in (size_problem(len(text.encode()), self._limits),) if problem
+        ]
+        paths = options.get("redact")
+        problems += redact_problems([] if paths is None else paths, self._limits.max_redact_paths)
+        if self._database.vault.seals:
+            conditional = [
+                str(step.get("slug"))
+                for step in steps
+                if any(step.get(name) is not None for name in PATTERNS)
+            ]
+            problems += [problem for problem in (conditions_refused(conditional),) if problem]
+        self._refuse(slug, problems)
+        try:
+            return await self._database.define_flow(slug, text)
+        except _REFUSALS as error:
+            raise DefinitionError([_problem(error)], flow=slug) from error
+
     async def list_flows(self) -> list[FlowRecord]:
         """Return all flows."""
         return await self._database.flows()
@@ -187,12 +273,29 @@ class FlowBuilder:
             for run_id in live:
                 await self._database.cancel_run(run_id, "its flow is being deleted")
 
+    def _refuse(self, flow: str, problems: list[str]) -> None:
+        if problems:
+            raise DefinitionError(problems, flow=str(flow))
+
+    async def _too_many_steps(self, flow: str, step: str) -> list[str]:
+        """Count what is there already, where the limits are tighter than the database's own."""
+        if self._limits.max_steps >= HARD.max_steps:
+            return []
+        known = [record.step_slug for record in await self._database.flow_steps(flow)]
+        if step in known or len(known) < self._limits.max_steps:
+            return []
+        return [f"step '{step}': the flow has {len(known)} steps, more are not possible"]
+
     async def _missing(self, flow: str, depends_on: Sequence[str]) -> str:
         known = [step.step_slug for step in await self._database.flow_steps(flow)]
         missing = [
             f"'{slug}'{did_you_mean(slug, known)}" for slug in depends_on if slug not in known
         ]
         return f"it depends on a step that does not exist: {'; '.join(missing)}"
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _problem(error: psycopg.Error) -> str:

@@ -9,11 +9,21 @@ from weakref import WeakKeyDictionary
 import orjson
 import psycopg
 
+from pgflow._redaction import Redaction
+from pgflow._repertoire import refuse_conditions, refuse_conditions_of
 from pgflow._result import Result
 from pgflow._run import Progress, Run, steered
+from pgflow._vault import PLAIN, Vault, conditions_problem, conditions_refused
 from pgflow.codec import Where, encode, encode_input
-from pgflow.database import define_flow_on, start_flow_on
-from pgflow.errors import FlowNotFound, RunNotFound, UsageError, did_you_mean
+from pgflow.database import conditional_steps_on, define_flow_on, start_flow_on
+from pgflow.errors import (
+    DefinitionError,
+    EncodingError,
+    FlowNotFound,
+    RunNotFound,
+    UsageError,
+    did_you_mean,
+)
 from pgflow.flow import Flow
 from pgflow.records import Pruned, RunStatus
 
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
 
+    from pgflow._vault import ValueCodec
     from pgflow.database import Database
     from pgflow.records import FailedTask, FlowRecord, RunRecord, RunSummary, WorkerRecord
 
@@ -84,7 +95,7 @@ class Client:
                 "Client.start needs an AsyncConnection",
                 hint="With a synchronous connection use: pgflow.client.start_in(connection, flow, input)",
             )
-        slug, text = encode_start(flow, input)
+        slug, text = encode_start(flow, input, self.database.vault)
         run_id = await self._start(
             flow,
             lambda version: self.database.start_flow(
@@ -108,7 +119,7 @@ class Client:
         A call for a thousand runs takes a fraction of the time of a thousand calls; beyond some ten thousand inputs
         make several calls, since each holds all its inputs in memory.
         """
-        texts = [encode_start(flow, value)[1] for value in inputs]
+        texts = [encode_start(flow, value, self.database.vault)[1] for value in inputs]
         named = None if keys is None else list(keys)
         if named is not None and len(named) != len(texts):
             raise UsageError(f"{len(named)} keys were given for {len(texts)} inputs")
@@ -205,7 +216,9 @@ class Client:
         self, flow: Flow[Any] | str, start: Callable[[int | None], Awaitable[T]], *, once: bool
     ) -> T:
         if isinstance(flow, str):
+            await refuse_conditions_of(self.database, flow)
             return await start(None)
+        refuse_conditions(self.database, flow)
         try:
             return await start(await self._version(flow, afresh=False))
         except FlowNotFound:
@@ -228,10 +241,11 @@ def start_in(
     input: object = None,  # noqa: A002 - the word for it everywhere
     *,
     key: str | None = None,
+    value_codec: ValueCodec | None = None,
 ) -> UUID:
     """Start a run in the transaction of a synchronous connection and return its id.
 
-    The run exists if and when the caller commits.
+    The run exists if and when the caller commits. `value_codec` seals the input, as that of a Database does.
 
     >>> with psycopg.connect(dsn) as connection:
     ...     connection.execute("insert into orders …")
@@ -242,16 +256,41 @@ def start_in(
             "start_in needs a synchronous psycopg.Connection",
             hint="Elsewhere use: await Client(db).start(flow, input, connection=connection)",
         )
-    slug, text = encode_start(flow, input)
+    slug, text = encode_start(flow, input, Vault(value_codec))
+    if value_codec is not None:
+        problem = (
+            conditions_refused(conditional_steps_on(connection, slug))
+            if isinstance(flow, str)
+            else conditions_problem(flow)
+        )
+        if problem:
+            raise DefinitionError([problem], flow=slug)
     version = None if isinstance(flow, str) else define_flow_on(connection, slug, _definition(flow))
     return start_flow_on(connection, slug, text, None, key, version)
 
 
-def encode_start(flow: Flow[Any] | str, value: object) -> tuple[str, str]:
-    """Return a flow's slug and a run's input as JSON text. Raises EncodingError."""
-    if isinstance(flow, Flow):
-        return flow.slug, encode_input(flow, value)
-    return flow, encode(value, where=Where(flow=flow))
+def encode_start(flow: Flow[Any] | str, value: object, vault: Vault = PLAIN) -> tuple[str, str]:
+    """Return a flow's slug and a run's input as the JSON text to store.
+
+    Raises EncodingError, whose text does not quote what the flow redacts.
+    """
+    slug = flow if isinstance(flow, str) else flow.slug
+    return slug, vault.seal(_encoded(flow, value), Where(slug))
+
+
+def _encoded(flow: Flow[Any] | str, value: object) -> str:
+    if isinstance(flow, str):
+        return encode(value, where=Where(flow=flow))
+    redaction = Redaction.of(flow.redact)
+    if redaction is None:
+        return encode_input(flow, value)
+    try:
+        return encode_input(flow, value)
+    except EncodingError as error:
+        error.message = redaction.secrets([value]).scrub(error.message)
+        error.args = (error.message,)
+        # What lies below it quotes the value.
+        raise error from None
 
 
 def _definition(flow: Flow[Any]) -> str:

@@ -26,6 +26,7 @@ from pgflow._codec.plain import (
     encode,
     parse_json,
     split_array,
+    split_object,
 )
 from pgflow._codec.port import Port
 from pgflow._codec.text import describe_error, sanitise_text
@@ -50,6 +51,7 @@ __all__ = [
     "parse_json",
     "sanitise_text",
     "split_array",
+    "split_object",
 ]
 
 _ABSENT = object()

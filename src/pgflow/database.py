@@ -6,6 +6,7 @@ outputs travel as JSON text and come back as RawJson, never parsed on the way.
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -25,10 +26,17 @@ from pgflow._pool import (
     Pool,
     connect_sync,
     fetch,
-    is_transient,
 )
-from pgflow._starts import Runs, define_flow_on, start_flow_on
+from pgflow._server_errors import (
+    UPGRADE_REPEATS,
+    is_server_fault,
+    is_transient,
+    is_unregistered,
+    is_upgrade,
+)
+from pgflow._starts import Runs, conditional_steps_on, define_flow_on, start_flow_on
 from pgflow._tasks import Tasks, complete_tasks_on, text_array
+from pgflow._vault import ValueCodec, Vault
 from pgflow.records import Pruned
 
 if TYPE_CHECKING:
@@ -48,18 +56,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENTS_CHANNEL",
+    "UPGRADE_REPEATS",
     "WAKE_CHANNEL",
     "Database",
+    "ValueCodec",
     "complete_tasks_on",
+    "conditional_steps_on",
     "define_flow_on",
     "expected_schema_version",
+    "is_server_fault",
     "is_transient",
+    "is_unregistered",
+    "is_upgrade",
     "require_schema",
     "start_flow_on",
 ]
 
 EVENTS_CHANNEL = "pgflow_events"
 WAKE_CHANNEL = "pgflow_wake"
+LISTEN_DSN = "PGFLOW_LISTEN_DSN"
+"""Environment variable with the address to listen at, or "off"."""
 WORK_LINES = 3
 """Connections of a worker's calls: one claims, two report."""
 START_LINES = 2
@@ -81,8 +97,13 @@ class Database(Definitions, Runs, Tasks):
         application_name: str,
         prepared: bool,
         check_schema: bool,
+        listen_dsn: str | None = None,
+        value_codec: ValueCodec | None = None,
     ) -> None:
         self.dsn = dsn
+        self._listen_dsn = os.environ.get(LISTEN_DSN) if listen_dsn is None else listen_dsn
+        self.vault = Vault(value_codec)
+        """Seals the values that runs and tasks carry, if there is a codec; records hold them as they are stored."""
         self._check_schema = check_schema
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._pool = Pool(
@@ -96,6 +117,16 @@ class Database(Definitions, Runs, Tasks):
         # Starts must not make claims and reports wait, nor the other way round.
         self._work_lines = DirectLines(self._pool, size=WORK_LINES, prepared=prepared)
         self._start_lines = DirectLines(self._pool, size=START_LINES, prepared=prepared)
+        self._listener_pool = self._pool
+        if self._listen_dsn and self.listens:
+            self._listener_pool = Pool(
+                self._listen_dsn,
+                min_size=0,
+                max_size=1,
+                settings=SESSION_SETTINGS,
+                application_name=application_name,
+                prepared=False,
+            )
         # Handlers write through connections of their own, so they cannot starve claims and reports.
         self._guests = Pool(
             dsn,
@@ -116,10 +147,14 @@ class Database(Definitions, Runs, Tasks):
         application_name: str = "pgflow",
         prepared: bool = True,
         check_schema: bool = True,
+        listen_dsn: str | None = None,
+        value_codec: ValueCodec | None = None,
     ) -> Self:
         """Prepare a connection; `await` it or enter it to check the server and its schema.
 
-        `prepared=False` suits poolers that cannot keep prepared statements.
+        Behind a pooler nothing is prepared, whatever `prepared` says. `listen_dsn` is another address of the same
+        database, to listen for notifications where a pooler passes none on, or "off"; by default PGFLOW_LISTEN_DSN.
+        With a `value_codec`, inputs and outputs are sealed before they are stored, and opened for handlers and results.
         """
         return cls(
             dsn,
@@ -128,6 +163,8 @@ class Database(Definitions, Runs, Tasks):
             application_name=application_name,
             prepared=prepared,
             check_schema=check_schema,
+            listen_dsn=listen_dsn,
+            value_codec=value_codec,
         )
 
     async def open(self) -> Self:
@@ -187,9 +224,22 @@ class Database(Definitions, Runs, Tasks):
         """Open a synchronous connection of the caller's own, `autocommit` off, with our settings."""
         return connect_sync(self.dsn, {**SESSION_SETTINGS, **GUEST_SETTINGS})
 
+    @property
+    def listens(self) -> bool:
+        """Whether notifications are wanted at all."""
+        return self._listen_dsn != "off"
+
     async def connect_listener(self) -> AsyncConnection[Any]:
         """Open a connection outside the pools, for LISTEN; the caller closes it."""
-        return await self._pool.connect()
+        return await self._listener_pool.connect()
+
+    async def notify(self, channel: str) -> None:
+        """Notify a channel from a new connection, as others do."""
+        connection = await self._pool.connect()
+        try:
+            await fetch(connection, "select pg_notify(%s::text, '')", (channel,))
+        finally:
+            await connection.close()
 
     def listen_statement(self, channel: str) -> bytes:
         """Return the statement that subscribes a connection to a channel."""
@@ -265,10 +315,11 @@ class Database(Definitions, Runs, Tasks):
             statement, worker_id, text_array(queue_names), function_name, hostname, pid, info
         )
 
-    async def worker_heartbeat(self, worker_id: UUID) -> bool:
-        """Tell that a worker lives; true when it is deprecated and should stop."""
+    async def worker_heartbeat(self, worker_id: UUID) -> bool | None:
+        """Tell that a worker lives; true when it is deprecated and should stop, None when it is not registered."""
         rows = await self._fetch("select pgflow.worker_heartbeat(%s::uuid)", worker_id)
-        return bool(rows[0][0])
+        deprecated: bool | None = rows[0][0]
+        return deprecated
 
     async def mark_worker_stopped(self, worker_id: UUID) -> None:
         """Tell that a worker has ended."""

@@ -4,6 +4,7 @@ PgflowError
 ├── DefinitionError        PGF101  a flow is wrong; lists all its problems
 ├── EncodingError          PGF111  a Python value cannot become JSON
 ├── DecodingError          PGF112  JSON does not fit the annotated type
+├── SealError              PGF113  a sealed value cannot be opened here
 ├── ConnectionFailed       PGF201  the server does not answer
 ├── SchemaMismatch         PGF202  the schema is absent, older or newer than this code
 ├── PermissionDenied       PGF203  the role lacks rights
@@ -13,6 +14,7 @@ PgflowError
 ├── RunCancelled           PGF304
 ├── WaitTimeout            PGF305  also a TimeoutError
 ├── UsageError             PGF401  a call or a command that cannot work as written
+├── WorkerSpent            PGF402  too many handlers of a worker hang; it has drained and ended
 └── TaskSignal                     raised inside handlers, or at them
     ├── RetryAfter         PGF501  try again in so many seconds
     ├── NonRetryable       PGF502  never try again
@@ -134,6 +136,16 @@ class DecodingError(_ValueError):
     default_code = "PGF112"
 
 
+class SealError(_ValueError):
+    """A sealed value cannot be opened: no codec, not its key, or not its place. Names the key's id.
+
+    Retried like any failure: another worker may have the key.
+    """
+
+    default_code = "PGF113"
+    default_hint = "Give Database.connect (PGFLOW_VALUE_CODEC on the command line) a value_codec that has the key."
+
+
 class ConnectionFailed(PgflowError):
     """PostgreSQL does not answer at the given address."""
 
@@ -235,6 +247,19 @@ class UsageError(PgflowError):
     """A call or a command that cannot work as written."""
 
     default_code = "PGF401"
+
+
+class WorkerSpent(PgflowError):
+    """So many handlers of a worker hang that it has drained and ended: only the end of its process stops them."""
+
+    default_code = "PGF402"
+
+    def __init__(self, hanging: int) -> None:
+        self.hanging = hanging
+        super().__init__(
+            f"{hanging} handlers hang that cannot be stopped, so the worker has ended",
+            hint="A supervisor replaces it by itself (pgflow worker). isolation='process' makes handlers stoppable.",
+        )
 
 
 class TaskSignal(PgflowError):

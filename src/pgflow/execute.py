@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pgflow._isolation import Border
 from pgflow._repertoire import prepare
 from pgflow._result import Result
+from pgflow._vault import CODEC_TWICE
 from pgflow.client import Client, encode_start
 from pgflow.database import Database
 from pgflow.embedded import resolve_dsn
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from pgflow._repertoire import Flows
+    from pgflow._vault import ValueCodec
     from pgflow.flow import Flow
 
 __all__ = ["Result", "execute", "execute_async", "execute_dynamic", "execute_dynamic_sync"]
@@ -44,6 +46,7 @@ def execute(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result: ...
 @overload
 def execute(
@@ -53,6 +56,7 @@ def execute(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result: ...
 def execute(
     flow: Flow[Any],
@@ -62,11 +66,12 @@ def execute(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result:
     """Run a flow in a plain script and return the outputs of its leaf steps.
 
     `dsn`, else PGFLOW_DSN, names the server. Raises RunFailed, RunCancelled, or WaitTimeout after
-    `timeout` seconds, which leaves the run to other workers.
+    `timeout` seconds, which leaves the run to other workers. `value_codec` is as for Database.connect.
 
     >>> result = execute(campaign, Campaign(campaign_id=123))
     >>> result[track_results]
@@ -78,6 +83,7 @@ def execute(
         "timeout": timeout,
         "key": key,
         "concurrency": concurrency,
+        "value_codec": value_codec,
     }
     return asyncio.run(execute_async(flow, input, **options))
 
@@ -91,6 +97,7 @@ async def execute_async(
     timeout: float | None = None,  # noqa: ASYNC109 - as below
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result: ...
 @overload
 async def execute_async(
@@ -100,6 +107,7 @@ async def execute_async(
     timeout: float | None = None,  # noqa: ASYNC109 - as below
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result: ...
 async def execute_async(
     flow: Flow[Any],
@@ -109,10 +117,11 @@ async def execute_async(
     timeout: float | None = None,  # noqa: ASYNC109 - raises more than it would
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result:
     """Do as `execute` does, in a running event loop; a Database is used and stays open."""
     Border.refuse_inside("execute_async()")
-    async with _database(dsn) as database:
+    async with _database(dsn, value_codec) as database:
         return await _perform(
             database, flow, flow, input, key=key, limit=timeout, concurrency=concurrency
         )
@@ -127,6 +136,7 @@ async def execute_dynamic(
     timeout: float | None = None,  # noqa: ASYNC109 - raises more than it would
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result:
     """Run a flow that the database defines, with one function for each of its steps.
 
@@ -137,7 +147,7 @@ async def execute_dynamic(
     >>> await execute_dynamic("ai_analysis", {"dataset_id": "xyz"}, {"fetch_data": fetch, …}, db)
     """
     Border.refuse_inside("execute_dynamic()")
-    async with _database(db) as database:
+    async with _database(db, value_codec) as database:
         await _require_functions(database, slug, handlers)
         return await _perform(
             database, slug, {slug: handlers}, input, key=key, limit=timeout, concurrency=concurrency
@@ -153,11 +163,17 @@ def execute_dynamic_sync(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    value_codec: ValueCodec | None = None,
 ) -> Result:
     """Do as `execute_dynamic` does, in a plain script."""
     Border.refuse_inside("execute_dynamic_sync()")
     _refuse_in_event_loop("execute_dynamic_sync", "execute_dynamic(slug, input, handlers, db)")
-    options: dict[str, Any] = {"timeout": timeout, "key": key, "concurrency": concurrency}
+    options: dict[str, Any] = {
+        "timeout": timeout,
+        "key": key,
+        "concurrency": concurrency,
+        "value_codec": value_codec,
+    }
     return asyncio.run(execute_dynamic(slug, input, handlers, dsn, **options))
 
 
@@ -223,11 +239,15 @@ async def _require_functions(
 
 
 @asynccontextmanager
-async def _database(given: Database | str | None) -> AsyncIterator[Database]:
+async def _database(
+    given: Database | str | None, value_codec: ValueCodec | None
+) -> AsyncIterator[Database]:
     if isinstance(given, Database):
+        if value_codec is not None:
+            raise UsageError(CODEC_TWICE)
         yield given
         return
-    async with Database.connect(await _address(given)) as database:
+    async with Database.connect(await _address(given), value_codec=value_codec) as database:
         yield database
 
 

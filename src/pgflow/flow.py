@@ -15,6 +15,7 @@ from pgflow._flow.checks import check_flow
 from pgflow._flow.decorators import Decorators, InputT
 from pgflow._flow.drawing import mermaid, tree
 from pgflow._flow.entries import read_entries
+from pgflow._flow.limits import Limits
 from pgflow._flow.options import (
     AtMost,
     FailurePolicy,
@@ -28,13 +29,14 @@ from pgflow._flow.step import MapStep, Step
 from pgflow.errors import DefinitionError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = [
     "AtMost",
     "FailurePolicy",
     "Flow",
     "Isolation",
+    "Limits",
     "MapStep",
     "SkipMode",
     "Step",
@@ -76,6 +78,8 @@ class Flow(Decorators[InputT]):
         max_delay: int | None = 3600,
         jitter: float = 0.1,
         description: str | None = None,
+        redact: Sequence[str] = (),
+        max_items: int | None = None,
     ) -> None:
         self.slug = slug
         self.description = description
@@ -86,6 +90,10 @@ class Flow(Decorators[InputT]):
             "max_delay": max_delay,
             "jitter": jitter,
         }
+        if max_items is not None:
+            self.options["max_items"] = max_items
+        self.redact: Sequence[str] = tuple(redact) if isinstance(redact, list) else redact
+        """Paths of values that logs, errors, views and events do not show, such as `items.*.token`."""
         self._module = _calling_module()
         self._declared: list[Step[Any]] = []
         self._by_slug: dict[str, Step[Any]] = {}
@@ -154,8 +162,9 @@ class Flow(Decorators[InputT]):
 
     def definition(self) -> dict[str, Any]:
         """Return the flow as `pgflow.define_flow` takes it."""
+        redact = {"redact": list(self.redact)} if self.redact else {}
         return {
-            "options": dict(self.options),
+            "options": self.options | redact,
             "steps": [step.definition() for step in self.steps],
         }
 

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pgflow._context import Services, TaskContext, current_task, log_fields
+from pgflow._execution import Execution, State, Stop
 from pgflow._handler import Handler
 from pgflow._outcomes import (
     Completed,
@@ -21,7 +22,7 @@ from pgflow._outcomes import (
     failure,
     lost,
 )
-from pgflow._performer import Execution, Performer, State, Stop
+from pgflow._performer import Performer
 from pgflow.flow import Step
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import orjson
 import psycopg
 
+from pgflow._backoff import Backoff
 from pgflow.database import EVENTS_CHANNEL, WAKE_CHANNEL
 from pgflow.errors import PgflowError
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FIRST_RETRY = 0.2
+LONGEST_RETRY = 30.0
+"""Seconds between two attempts to connect, at most; chance makes each shorter."""
 RESYNC = "resync"
 """Type of the event that says: notifications may be missing before this one."""
 
@@ -114,8 +117,8 @@ class Listener:
         return listener.start()
 
     def start(self) -> Self:
-        """Connect in the background; returns at once."""
-        if self._task is None:
+        """Connect in the background, unless listening is off; returns at once."""
+        if self._task is None and self._database.listens:
             self._task = asyncio.create_task(self._run(), name="pgflow listener")
         return self
 
@@ -163,18 +166,16 @@ class Listener:
     # The connection
 
     async def _run(self) -> None:
-        failures = 0
+        backoff, level = Backoff(FIRST_RETRY, LONGEST_RETRY), logging.WARNING
         while True:
             try:
                 connection = await self._database.connect_listener()
-                failures = 0
+                backoff, level = Backoff(FIRST_RETRY, LONGEST_RETRY), logging.WARNING
                 await self._serve(connection)
             except (psycopg.Error, PgflowError, OSError, TimeoutError) as error:
-                level = logging.DEBUG if failures else logging.WARNING
                 logger.log(level, "listening was interrupted: %s", error)
-            failures += 1
-            ceiling = min(30.0, 0.1 * 2**failures)
-            await asyncio.sleep(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - spreads reconnects
+                level = logging.DEBUG
+            await asyncio.sleep(backoff.next())
 
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
         # psycopg's own waiting can't be interrupted without harm to the connection, and it would
@@ -198,8 +199,13 @@ class Listener:
 
     async def _ping(self, connection: AsyncConnection[Any]) -> None:
         self._ponged.clear()
-        await self._send(connection, self._database.notify_statement(self._ping_channel))
         async with asyncio.timeout(self._ping_timeout):
+            # A pooler, behind which nothing is prepared, passes on what its client sends to itself, but perhaps
+            # nothing that comes from others.
+            if self._is_proven or connection.prepare_threshold is not None:
+                await self._send(connection, self._database.notify_statement(self._ping_channel))
+            else:
+                await self._database.notify(self._ping_channel)
             await self._ponged.wait()
         self._is_proven = True
 

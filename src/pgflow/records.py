@@ -65,6 +65,9 @@ class FlowRecord(Row):
     opt_max_delay: int | None = None
     opt_jitter: float | None = None
     shape_hash: str | None = None
+    redact: tuple[str, ...] | list[str] | None = None
+    """Paths of values that are not shown."""
+    opt_max_items: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,9 @@ class RunRecord(Row):
     idempotency_key: str | None = None
     flow_version: int | None = None
     error_message: str | None = None
+    redact: tuple[str, ...] | list[str] | None = None
+    """Paths of values that are not shown, as they were when the run started."""
+    max_items: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +259,8 @@ class GrantedTask(Row):
     """Dependencies whose output is too large for `input`; read them in pages."""
     items: int | None = None
     """How many items a batch carries, from `task_index` on: `input` is their array, and so is the output."""
+    losses: int = 0
+    """How many workers have died with it."""
 
 
 @dataclass(frozen=True, slots=True)

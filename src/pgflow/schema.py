@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import IsolationLevel
 from psycopg import errors as server
+from psycopg.rows import tuple_row
 
 from pgflow import __version__
-from pgflow._pool import complete_dsn, translated
-from pgflow._script import CODE_ROW, begin, pieces
+from pgflow._pool import complete_dsn
+from pgflow._script import CODE_ROW, begin, pieces, role_pieces
+from pgflow._server_errors import translated
 from pgflow._sources import SOURCES, Sources
 from pgflow.errors import PermissionDenied, SchemaMismatch
 
@@ -57,29 +59,36 @@ class _State:
     release: tuple[int, ...]
 
 
-def install(dsn: str, *, sources: Sources = SOURCES) -> Installed:
+def install(
+    dsn: str, *, roles: bool = False, tenants: bool = False, sources: Sources = SOURCES
+) -> Installed:
     """Bring the schema to this version, from nothing or from any older one; repeated, it changes nothing.
 
-    A second one at the same time waits, and then finds nothing to do. Raises ConnectionFailed, PermissionDenied, and
-    SchemaMismatch when the database is newer than this code, a migration was altered, or a piece of the SQL fails.
-    Whatever it raises, nothing was changed.
+    With `roles` it also makes the roles pgflow_owner, pgflow_worker, pgflow_client and pgflow_viewer, which takes
+    the right to create roles, and gives them their rights. With `tenants` it keeps tenants apart by row-level security,
+    which needs roles. Later installs renew both by themselves. A second one at the same time waits, and then finds nothing
+    to do. Raises ConnectionFailed, PermissionDenied, and SchemaMismatch when the database is newer than this code, a
+    migration was altered, or a piece of the SQL fails. Whatever it raises, nothing was changed.
     """
     for _ in range(REPEATS - 1):
         # Workers go on meanwhile, and one of them may hold what this wants while it wants what this holds.
         with suppress(server.DeadlockDetected):
-            return _install(dsn, sources)
-    return _install(dsn, sources)
+            return _install(dsn, sources, roles=roles, tenants=tenants)
+    return _install(dsn, sources, roles=roles, tenants=tenants)
 
 
-def _install(dsn: str, sources: Sources) -> Installed:
+def _install(dsn: str, sources: Sources, *, roles: bool, tenants: bool) -> Installed:
     with _connect(dsn) as connection:
-        if (before := _judged(connection, sources)) and _is_current(before, sources):
+        before = _judged(connection, sources)
+        if before and _is_current(before, sources) and not (roles or tenants):
             return Installed(before.version, before.version, changed=False)
         connection.execute(begin().text.encode())
         before = _judged(connection, sources)
         if before and _is_current(before, sources):
+            for piece in role_pieces(sources, roles=roles, tenants=tenants):
+                _run(connection, piece)
             return Installed(before.version, before.version, changed=False)
-        for piece in pieces(sources):
+        for piece in pieces(sources, roles=roles, tenants=tenants):
             _run(connection, piece)
         return Installed(sources.version, before.version if before else None, changed=True)
 
@@ -112,13 +121,13 @@ def version(dsn: str) -> int | None:
         return state.version if state else None
 
 
-def export_sql(*, sources: Sources = SOURCES) -> str:
+def export_sql(*, roles: bool = False, tenants: bool = False, sources: Sources = SOURCES) -> str:
     """Return all that `install` does as plain SQL, to be run in one transaction; repeatable like it."""
     head = (
         f"-- pgflow {__version__}, schema version {sources.version}. Run it as a whole, in one transaction:\n"
         "--   psql --single-transaction --set ON_ERROR_STOP=1 --file pgflow.sql <address>\n"
     )
-    script = (begin(), *pieces(sources))
+    script = (begin(), *pieces(sources, roles=roles, tenants=tenants))
     return head + "".join(f"\n-- {piece.name}\n\n{piece.text.strip()}\n" for piece in script)
 
 
@@ -145,7 +154,7 @@ def _run(connection: Connection[Any], piece: Piece) -> None:
         text = f"{error.diag.message_primary} (in {piece.name}); nothing was changed"
         role, database = connection.info.user, connection.info.dbname
         hint = f"Let the database's owner run it, or grant: grant create on database {database} to {role};"
-        raise PermissionDenied(text, hint=hint) from error
+        raise PermissionDenied(text, hint=error.diag.message_hint or hint) from error
     except server.DeadlockDetected:
         raise
     except psycopg.Error as error:
@@ -161,7 +170,8 @@ def _run(connection: Connection[Any], piece: Piece) -> None:
 def _read_state(connection: Connection[Any]) -> _State | None:
     try:
         with connection.transaction():
-            rows = connection.execute(_READ_STATE).fetchall()
+            cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+            rows = cursor.execute(_READ_STATE).fetchall()
     except (server.UndefinedTable, server.InvalidSchemaName):
         return None
     except psycopg.Error as error:

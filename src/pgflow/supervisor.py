@@ -30,6 +30,8 @@ HEALTHY = 30.0
 """Seconds of life after which a child's restarts are forgotten."""
 SILENT = 60.0
 """Seconds without a sign of life after which a child is killed."""
+START_PATIENCE = 60.0
+"""Seconds that a child has for its first sign of life: it imports the user's code before."""
 KILL_AFTER = 5.0
 """Seconds that children have after a second stop."""
 BAD_START = 2
@@ -57,11 +59,12 @@ class Supervisor:
         drain_timeout: float = 30,
         log_level: str = "INFO",
         silent_after: float = SILENT,
+        value_codec: str | None = None,
     ) -> None:
-        """Take what a Worker takes; `silent_after` seconds without a sign of life get a child killed."""
+        """Take what a Worker takes, `value_codec` as `module:attribute`; `silent_after` seconds without a sign of life get a child killed."""
         self.restarts = 0
         self.error: str | None = None
-        """Why the workers could not start, if they could not."""
+        """Why a worker could not start, or could not go on: the latest such text."""
         self._processes = processes
         self._dsn = dsn
         self._silent_after = silent_after
@@ -74,6 +77,7 @@ class Supervisor:
             "lease": lease,
             "drain_timeout": drain_timeout,
             "log_level": log_level,
+            "value_codec": value_codec,
         }
         self._children: dict[int, Child] = {}
         self._workers: dict[int, UUID] = {}
@@ -129,7 +133,7 @@ class Supervisor:
             await self._ready.wait_for(
                 lambda: len(self._workers) == self._processes or self._stopping.is_set()
             )
-        if self.error is not None:
+        if self.error is not None and not self._worked:
             raise PgflowError(self.error)
 
     def stop(self) -> None:
@@ -149,11 +153,11 @@ class Supervisor:
         while not self._stopping.is_set():
             begin = time.monotonic()
             code = await self._run_child(slot)
-            if self._stopping.is_set() or code == 0:
+            if self._stopping.is_set():
                 return
             self.restarts += 1
-            if time.monotonic() - begin > HEALTHY:
-                pause = FIRST_PAUSE
+            if code == 0 or time.monotonic() - begin > HEALTHY:
+                pause = FIRST_PAUSE  # it was asked to end, or has worked for long
             wait = pause * random.uniform(0.75, 1.25)  # noqa: S311 - spreads restarts, no secret
             _log.warning("worker %d ended with code %d, restart in %.1f s", slot, code, wait)
             with suppress(TimeoutError):
@@ -186,7 +190,8 @@ class Supervisor:
 
     async def _attend(self, slot: int, child: Child) -> None:
         """Listen to a child until it ends."""
-        async for message in child.messages(self._silent_after):
+        first = max(self._silent_after, START_PATIENCE)
+        async for message in child.messages(self._silent_after, first):
             match message:
                 case {"ready": str(worker_id)}:
                     self._workers[slot] = UUID(worker_id)

@@ -8,34 +8,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import orjson
-
-from pgflow._background import end_of_run, keep_up, stopped_by_signals
+from pgflow._background import end_of_run, follow_definitions, keep_up, stopped_by_signals
 from pgflow._claims import Claims
 from pgflow._holdings import Holdings
 from pgflow._isolation import Border
 from pgflow._leases import LeaseEvents, LeaseKeeper
-from pgflow._repertoire import Flows, Repertoire, prepare
+from pgflow._reach import Reach
+from pgflow._registration import LAST_WORDS, Registration, StoppedEarly
 from pgflow._reports import Reporter
-from pgflow._sending import HandOver, Sender, Statistics
+from pgflow._sending import HandOver, Sender, Statistics, columns
 from pgflow._slots import Slots
 from pgflow._targets import load_flows
+from pgflow._vault import CODEC_TWICE
 from pgflow.database import Database
-from pgflow.errors import UsageError
+from pgflow.errors import UsageError, WorkerSpent
 from pgflow.handlers import Performer, Services, Stop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["Statistics", "Worker", "load_flows"]
+    from pgflow._repertoire import Flows, Repertoire
+    from pgflow._vault import ValueCodec
+    from pgflow.handlers import Execution, Outcome
 
-LAST_REPORTS = 10.0
-"""Seconds that a stopping worker waits for a database that does not answer."""
+__all__ = ["Statistics", "Worker", "load_flows"]
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -59,12 +59,22 @@ class Worker:
         drain_timeout: float = 30,
         name: str | None = None,
         listen: bool = True,
+        value_codec: ValueCodec | None = None,
     ) -> None:
         """Serve `flows`: their definitions, or {flow: {step: function}} for flows that the database defines.
 
-        `queues` limits it to those queues. A DSN is connected, and closed, by `run`; a Database is only used.
+        `queues` limits it to those queues. A DSN is connected, and closed, by `run`; a Database is only used, and
+        brings its own `value_codec`.
         """
+        for option, value in (
+            ("concurrency", concurrency),
+            ("lease", lease),
+            ("batch_size", batch_size),
+        ):
+            if type(value) is not int or value < 1:
+                raise UsageError(f"{option} of a worker is a whole number from 1, not {value!r}")
         self.worker_id: UUID = uuid4()
+        self._process = os.getpid()
         self.statistics = Statistics()
         self.started = asyncio.Event()
         """Set once the worker is registered and claims."""
@@ -77,35 +87,55 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._name = name
         self._listen = listen
+        self._value_codec = value_codec
+        if value_codec is not None and isinstance(database, Database):
+            raise UsageError(CODEC_TWICE)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._database: Database
+        self._registration: Registration
         self._repertoire: Repertoire
         self._held: Holdings | None = None
         self._performer: Performer
         self._reporter: Reporter
         self._slots: Slots
         self._claims: Claims
+        self._renewal: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Return how many tasks it holds, from the claim to the report."""
         return 0 if self._held is None else len(self._held)
 
     async def run(self, *, signals: bool = False) -> None:
-        """Work until stopped, then drain. With `signals`, SIGTERM and SIGINT stop it; a second one at once."""
+        """Work until stopped, then drain. With `signals`, SIGTERM and SIGINT stop it; a second one at once.
+
+        Waits for a server that takes no writes yet. Raises WorkerSpent, after the drain, when too many handlers hang.
+        """
+        with suppress(StoppedEarly):
+            await self._run(signals=signals)
+        if self._held is not None and self._performer.is_spent:
+            raise WorkerSpent(self._performer.hanging)
+
+    async def _run(self, *, signals: bool) -> None:
         async with self._session(signals=signals):
             claiming = asyncio.create_task(self._claims.run())
             reporting = asyncio.create_task(self._reporter.run())
-            upkeep = asyncio.create_task(keep_up(self._database))
+            upkeep = [asyncio.create_task(keep_up(self._database))]
+            if self._repertoire.is_dynamic:
+                following = follow_definitions(
+                    self._database, self._repertoire, self._flows, self._claims.serve
+                )
+                upkeep.append(asyncio.create_task(following))
             try:
                 await self._until_stopped(claiming, reporting)
             except asyncio.CancelledError:
                 self._stop(now=True)
                 raise
             finally:
-                upkeep.cancel()
+                for one in upkeep:
+                    one.cancel()
                 await self._drain(claiming, reporting)
 
     async def run_until(self, run_id: UUID) -> None:
@@ -136,6 +166,11 @@ class Worker:
     @asynccontextmanager
     async def _session(self, *, signals: bool) -> AsyncIterator[None]:
         Border.refuse_inside("Worker.run()")
+        if self._process != os.getpid():
+            raise UsageError(
+                "this Worker was made in another process: a fork has its id and its connections twice",
+                hint="Make the Worker, and its Database, in the process that runs it.",
+            )
         if self._loop is not None:
             raise UsageError("a worker runs once; make another one")
         self._loop = asyncio.get_running_loop()
@@ -145,10 +180,19 @@ class Worker:
             if isinstance(self._given, Database):
                 self._database = self._given
             else:
-                self._database = await stack.enter_async_context(Database.connect(self._given))
-            self._repertoire = await prepare(self._database, self._flows, self._chosen_queues)
-            await self._register()
-            stack.push_async_callback(self._sign_off)
+                self._database = await stack.enter_async_context(
+                    Database.connect(self._given, value_codec=self._value_codec)
+                )
+            self._registration = Registration(
+                self.worker_id,
+                self._database,
+                self._flows,
+                queues=self._chosen_queues,
+                name=self._name,
+                concurrency=self._concurrency,
+            )
+            self._repertoire = await self._registration.begin(self._stopping)
+            stack.push_async_callback(self._registration.end)
             self._build(stack)
             self.started.set()
             _log.info("worker %s serves %s", self.worker_id, ", ".join(self._repertoire.queues))
@@ -158,11 +202,20 @@ class Worker:
         """Make the parts, and join them."""
         repertoire, database = self._repertoire, self._database
         services = Services(
-            worker_id=self.worker_id, database=database, loop=asyncio.get_running_loop()
+            worker_id=self.worker_id,
+            database=database,
+            loop=asyncio.get_running_loop(),
+            vault=database.vault,
         )
         stack.callback(services.close)
         held = self._held = Holdings(services, repertoire, self.statistics, self._stopping)
-        events = LeaseEvents(refused=held.fence, deprecated=self._deprecated)
+        reach = Reach(self._lease)
+        events = LeaseEvents(
+            refused=held.fence,
+            deprecated=self._deprecated,
+            forgotten=self._forgotten,
+            running_step=held.step_of,
+        )
         keeper = held.keeper = LeaseKeeper(
             database.dsn,
             self.worker_id,
@@ -170,12 +223,14 @@ class Worker:
             held=held,
             progress=services.progress,
             events=events,
+            reach=reach,
         )
         services.read_run_input = keeper.read_run_input
+        services.fetch_run_input = keeper.fetch_run_input
         keeper.start()
         stack.push_async_callback(keeper.stop)
         self._performer = held.performer = Performer(
-            services, concurrency=self._concurrency, ended=held.end
+            services, concurrency=self._concurrency, ended=self._ended
         )
         stack.push_async_callback(self._performer.close)
         self._slots = held.slots = Slots(
@@ -185,6 +240,7 @@ class Worker:
             concurrency=self._concurrency,
             batch_size=self._batch_size,
             give_back=held.give_back,
+            share=self._share,
         )
         stack.callback(self._slots.close)
         self._claims = Claims(
@@ -193,6 +249,9 @@ class Worker:
             repertoire,
             self._slots,
             held.accept,
+            self._registration.renew,
+            reach=reach,
+            rouse=keeper.rouse,
             lease=self._lease,
             listen=self._listen,
         )
@@ -210,22 +269,25 @@ class Worker:
             sender, self._slots, batch_size=self._batch_size, reported=held.forget
         )
 
-    async def _register(self) -> None:
-        repertoire = self._repertoire
-        info = {"flows": repertoire.versions, "concurrency": self._concurrency}
-        await self._database.register_worker(
-            self.worker_id,
-            repertoire.queues,
-            self._name or repertoire.name,
-            socket.gethostname(),
-            os.getpid(),
-            orjson.dumps(info).decode(),
-        )
+    async def _share(self, executions: Sequence[Execution]) -> None:
+        try:
+            await self._database.share_tasks(*columns(executions))
+        except Exception as error:  # noqa: BLE001 - without it a death counts against them all
+            _log.warning("%d recovered tasks are not marked as such: %s", len(executions), error)
 
-    async def _sign_off(self) -> None:
-        with suppress(Exception):
-            async with asyncio.timeout(LAST_REPORTS):
-                await self._database.mark_worker_stopped(self.worker_id)
+    def _ended(self, execution: Execution, outcome: Outcome) -> None:
+        assert self._held is not None
+        self._held.end(execution, outcome)
+        if self._performer.is_spent and not self._stopping.is_set():
+            _log.error(
+                "%d handlers hang that cannot be stopped: the worker drains and has to be replaced",
+                self._performer.hanging,
+            )
+            self._stop()
+
+    def _forgotten(self) -> None:
+        if not self._stopping.is_set():
+            self._renewal = asyncio.create_task(self._registration.renew())
 
     def _deprecated(self) -> None:
         _log.info("worker %s is deprecated and drains", self.worker_id)
@@ -250,9 +312,9 @@ class Worker:
         self._held.give_back(self._slots.withdraw())
         await self._performed(self._drain_timeout, unless=self._hurry)
         self._performer.stop(list(self._held), Stop.RELEASED)
-        await self._performed(LAST_REPORTS)
+        await self._performed(LAST_WORDS)
         self._reporter.close()
-        await asyncio.wait({reporting}, timeout=LAST_REPORTS)
+        await asyncio.wait({reporting}, timeout=LAST_WORDS)
         if reporting.cancel():
             _log.error("%d reports were not made: the database does not answer", len(self._held))
         else:

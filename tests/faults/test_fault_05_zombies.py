@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,3 +135,43 @@ class TestWithoutLeases:
         assert await db.run_status(run_id) == "cancelled"
         (row,) = await db.tasks(run_id, "task")
         assert row.error_message is None
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_fault_05_a_worker_goes_on_with_a_task_whose_ended_lease_it_found_itself(
+    db: Database, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    async def never(_: LeaseKeeper) -> None: ...
+
+    monkeypatch.setattr(LeaseKeeper, "_extend", never)
+    flow: Flow[Any] = Flow("own_zombie", max_attempts=1)
+    calls: list[int] = []
+    release = threading.Event()
+
+    async def wait(_: Any) -> str:
+        calls.append(1)
+        while not release.is_set():  # noqa: ASYNC110 - the sync handler waits for it as well
+            await asyncio.sleep(0.02)
+        return "mine"
+
+    def wait_sync(_: Any) -> str:
+        calls.append(1)
+        release.wait(60)
+        return "mine"
+
+    flow.step(name="task")(wait if kind == "async" else wait_sync)
+    run_id = await start(db, flow)
+    worker = Worker(db, flow, lease=1)
+    work = await begun(worker)
+
+    async def is_granted_again() -> bool:
+        (task,) = await db.tasks(run_id, "task")
+        return task.attempts_count > 1
+
+    await eventually(is_granted_again)
+    release.set()
+    assert await finished(db, run_id) == {"task": "mine"}
+    assert calls == [1]
+    worker.stop()
+    await work
+    assert len(worker) == 0

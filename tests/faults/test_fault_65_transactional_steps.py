@@ -153,13 +153,19 @@ async def test_fault_65_fenced_attempt_writes_nothing(
 
     flow.step(name="task")(write if kind == "sync" else write_async)
     run_id = await start(db, flow)
-    worker = Worker(db, flow, lease=2)
+    # With one slot, which is taken, it cannot be the worker itself that finds the lease over and goes on.
+    worker = Worker(db, flow, lease=2, concurrency=1)
     work = await begun(worker)
+    await eventually(lambda: len(worker) == 1)
+    other = Worker(db, flow, lease=2, concurrency=1)
+    other_work = await begun(other)
     assert await finished(db, run_id) == {"task": 2}
     go.set()
     await eventually(lambda: worker.statistics.stale == 1)
-    worker.stop()
+    for one in (worker, other):
+        one.stop()
     await work
+    await other_work
     assert await booked(db) == [2]
 
 

@@ -24,6 +24,7 @@ from tests.support.sql import (
     value,
     work,
 )
+from tests.support.tasks import succeed, version
 
 if TYPE_CHECKING:
     import uuid
@@ -209,6 +210,16 @@ def test_prunes_the_archive_of_every_flow(connection: Connection) -> None:
     change(connection, f"update {table} set archived_at = now() - interval '8 days'")
     prune(connection)
     assert archived(connection, "f") == archived(connection, queue) == []
+
+
+def test_prunes_the_archive_of_a_queue_that_no_step_names_any_more(connection: Connection) -> None:
+    version(connection, "g", [{"slug": "a", "queue": "side"}])
+    start(connection, "g")
+    succeed(connection, claim(connection, "side"))
+    version(connection, "g", [{"slug": "a"}])
+    change(connection, "update pgmq.a_side set archived_at = now() - interval '8 days'")
+    prune(connection)
+    assert archived(connection, "side") == []
 
 
 def test_a_flow_whose_queue_was_dropped_is_passed_over(connection: Connection) -> None:

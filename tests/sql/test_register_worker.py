@@ -53,6 +53,12 @@ def test_a_worker_without_queues_can_register(connection: Connection) -> None:
     assert register(connection, queue_names=[])["queue_names"] == []
 
 
+def test_a_worker_that_registers_again_has_not_stopped(connection: Connection) -> None:
+    worker_id = register(connection)["worker_id"]
+    call(connection, "mark_worker_stopped", worker_id=worker_id)
+    assert register(connection, worker_id=worker_id)["stopped_at"] is None
+
+
 def test_registering_again_updates_the_row(connection: Connection) -> None:
     worker_id = uuid.uuid4()
     register(connection, worker_id=worker_id)

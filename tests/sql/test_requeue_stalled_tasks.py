@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,10 +15,12 @@ from tests.support.sql import (
     rows,
     run,
     start,
+    state,
     task,
+    tasks,
     value,
 )
-from tests.support.tasks import one_step
+from tests.support.tasks import one_step, outcomes, root_map
 
 if TYPE_CHECKING:
     import uuid
@@ -190,3 +192,48 @@ def test_a_permanently_stalled_task_ends_its_step_and_run(connection: Connection
     run_id = stalled(connection, requeued=3)
     requeue(connection)
     assert run(connection, run_id)["status"] == "failed"
+
+
+def both_stalled(connection: Connection, **policy: Any) -> uuid.UUID:
+    """Return a run of a map whose two tasks have stalled, the first one for good."""
+    run_id = root_map(connection, 2, **policy)
+    begin(connection, "numbers", 2)
+    backdate(connection, run_id, 10_000)
+    rows(
+        connection,
+        "update pgflow.step_tasks set requeued_count = 3 where run_id = %s and task_index = 0",
+        run_id,
+    )
+    return run_id
+
+
+def test_a_task_stalled_for_good_does_not_keep_the_others_from_being_seen_to(
+    connection: Connection,
+) -> None:
+    run_id = both_stalled(connection)
+    assert requeue(connection) == 0
+    assert run(connection, run_id)["status"] == "failed"
+    assert [one["requeued_count"] for one in tasks(connection, run_id)] == [3, 0]
+
+
+def test_where_the_map_allows_it_the_others_go_on(connection: Connection) -> None:
+    run_id = both_stalled(connection, max_failed_tasks=1)
+    assert requeue(connection) == 1
+    assert [one["status"] for one in tasks(connection, run_id)] == ["started", "queued"]
+
+
+@pytest.mark.parametrize("function", ["complete_tasks", "fail_tasks", "release_tasks"])
+def test_a_task_stalled_for_good_is_not_counted_twice(
+    connection: Connection, function: str
+) -> None:
+    run_id = both_stalled(connection, max_failed_tasks=1)
+    requeue(connection)
+    late = {"run_id": run_id, "step_slug": "items", "task_index": 0, "attempt": 1}
+    given: dict[str, dict[str, object]] = {
+        "complete_tasks": {"outputs": [None]},
+        "fail_tasks": {"errors": ["late"]},
+        "release_tasks": {},
+    }
+    assert outcomes(connection, function, [late], **given[function]) == ["stale"]
+    assert state(connection, run_id, "items")["remaining_tasks"] == 1
+    assert [one["status"] for one in tasks(connection, run_id)] == ["started", "queued"]

@@ -29,6 +29,7 @@ from tests.support.tasks import (
     snapshot,
     steps_of,
     succeed,
+    version,
 )
 
 
@@ -155,6 +156,43 @@ def test_other_roots_of_the_run_run_again(connection: Connection) -> None:
     break_down(connection, claim(connection, "f", 1))
     retry(connection, run_id)
     assert steps_of(claim(connection, "f", 9)) == ["a", "b"]
+
+
+def test_a_failure_reported_after_the_run_had_failed_is_taken_up_again(
+    connection: Connection,
+) -> None:
+    define(connection, "f", {"a": [], "m": {"step_type": "map"}}, max_attempts=1)
+    run_id = start(connection, "f", [0, 1])["run_id"]
+    by_step = {one["step_slug"]: one for one in claim(connection, "f", 10)}
+    break_down(connection, [by_step["a"]])
+    assert break_down(connection, [by_step["m"]]) == ["finished"]
+    assert sorted(one["status"] for one in tasks(connection, run_id, "m")) == ["failed", "started"]
+    retry(connection, run_id)
+    assert [one["status"] for one in tasks(connection, run_id, "m")] == ["queued", "queued"]
+    work(connection, "f")
+    assert run(connection, run_id)["status"] == "completed"
+
+
+def test_a_failed_item_that_its_map_allows_is_taken_up_with_a_run_that_failed_elsewhere(
+    connection: Connection,
+) -> None:
+    version(
+        connection,
+        "f",
+        [{"slug": "a"}, {"slug": "m", "step_type": "map", "max_failed_tasks": 1}],
+        max_attempts=1,
+    )
+    run_id = start(connection, "f", [0, 1])["run_id"]
+    granted = sorted(
+        claim(connection, "f", 10), key=lambda one: (one["step_slug"], one["task_index"])
+    )
+    break_down(connection, granted[1:2])
+    break_down(connection, granted[:1])
+    retry(connection, run_id)
+    assert [one["status"] for one in tasks(connection, run_id, "m")] == ["queued", "queued"]
+    work(connection, "f", {"m": "M"})
+    assert state(connection, run_id, "m")["output"] == ["M", "M"]
+    assert run(connection, run_id)["status"] == "completed"
 
 
 def test_the_grants_of_before_are_stale(connection: Connection) -> None:

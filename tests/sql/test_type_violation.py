@@ -9,6 +9,7 @@ from tests.support.sql import (
     Connection,
     archived,
     begin,
+    claim,
     complete,
     define,
     event_names,
@@ -23,6 +24,7 @@ from tests.support.sql import (
     statuses,
     task,
 )
+from tests.support.tasks import succeed
 
 VIOLATIONS = [
     ({"k": 1}, "object"),
@@ -163,3 +165,18 @@ def test_a_map_that_its_condition_skips_makes_no_violation(connection: Connectio
     finish(connection, "f", "a", "stop")
     assert run(connection, run_id)["status"] == "completed"
     assert statuses(connection, run_id) == {"a": "completed", "m": "skipped"}
+
+
+def test_two_in_one_batch_fail_the_run_once(connection: Connection) -> None:
+    steps = {"a": [], "b": [], "x": {"deps": ["a"], "step_type": "map"}}
+    define(connection, "f", {**steps, "y": {"deps": ["b"], "step_type": "map"}})
+    record_events(connection)
+    run_id = start(connection, "f")["run_id"]
+    assert succeed(connection, claim(connection, "f", 2), 7) == ["finished", "finished"]
+    assert sorted(statuses(connection, run_id).values()) == [
+        "created",
+        "created",
+        "failed",
+        "started",
+    ]
+    assert event_names(connection, run_id).count("run:failed") == 1

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from pgflow import Client, Database, DefinitionError, FlowBuilder, FlowNotFound, UsageError
+from pgflow import (
+    Client,
+    Database,
+    DefinitionError,
+    FlowBuilder,
+    FlowNotFound,
+    Limits,
+    RunFailed,
+    UsageError,
+    execute_dynamic,
+)
 from tests.support.runs import work
 
 
@@ -202,3 +212,111 @@ async def test_no_run_slips_in_while_a_flow_is_being_deleted(db: Database) -> No
             assert isinstance(deleted, UsageError)
             assert not isinstance(started, BaseException)
             await builder.delete_flow("f", cancel=True)
+
+
+# Limits for strangers, and whole definitions
+
+
+TIGHT = Limits(
+    max_steps=2, max_dependencies=1, max_items=3, max_attempts=5, max_timeout=10, max_delay=10, max_tasks=9,
+    max_pattern_depth=2, max_pattern_bytes=30, max_definition_bytes=2000, max_redact_paths=1,
+)  # fmt: skip
+
+
+async def test_tight_limits_hold_for_flows_and_steps(db: Database) -> None:
+    builder = FlowBuilder(db, limits=TIGHT)
+    with pytest.raises(DefinitionError) as caught:
+        await builder.create_flow(
+            "ai", max_attempts=6, timeout=11, base_delay=11, redact=["a", "b"], max_items=4
+        )
+    assert sorted(caught.value.problems) == [
+        "base_delay must be at most 10, not 11",
+        "max_attempts must be at most 5, not 6",
+        "max_delay must be at most 10, not 3600",
+        "max_items must be at most 3, not 4",
+        "redact has 2 paths, at most 1 are possible",
+        "timeout must be at most 10, not 11",
+    ]
+    assert await builder.list_flows() == []
+    created = await builder.create_flow("ai", timeout=10, max_delay=10, redact=["a"])
+    assert (created.opt_max_items, created.redact) == (3, ["a"])
+    with pytest.raises(DefinitionError) as caught:
+        await builder.add_step(
+            "ai", "m", step_type="map", initial_tasks=10, start_delay=11, if_={"a": {"b": {"c": 1}}}
+        )
+    assert caught.value.problems == [
+        "step 'm': start_delay must be at most 10, not 11",
+        "step 'm': initial_tasks must be at most 9, not 10",
+        "step 'm': required_input_pattern is nested deeper than 2 levels",
+    ]
+    await builder.add_step("ai", "a")
+    await builder.add_step("ai", "b", ["a"])
+    await builder.add_step("ai", "b", ["a"])  # again changes nothing, so it is no third step
+    with pytest.raises(
+        DefinitionError, match="step 'c': the flow has 2 steps, more are not possible"
+    ):
+        await builder.add_step("ai", "c")
+    with pytest.raises(DefinitionError, match="it has 2 dependencies, at most 1 are possible"):
+        await builder.add_step("ai", "b", ["a", "c"])
+
+
+async def test_a_whole_definition_is_stored_and_runs(db: Database) -> None:
+    builder = FlowBuilder(db)
+    definition: dict[str, Any] = {
+        "options": {"timeout": 120, "redact": ["*.token"], "max_items": 10},
+        "steps": [
+            {"slug": "fetch"},
+            {"slug": "each", "step_type": "map", "depends_on": ["fetch"]},
+        ],
+    }
+    assert await builder.define_flow("ai", definition) == 1
+    assert await builder.define_flow("ai", definition) == 1
+    stored = await builder.get_flow("ai")
+    assert (stored.flow.opt_timeout, stored.flow.redact, stored.flow.opt_max_items) == (
+        120,
+        ["*.token"],
+        10,
+    )
+    handlers: dict[str, Any] = {
+        "fetch": lambda n: list(range(n)),
+        "each": lambda given: given["item"],
+    }
+    result = await execute_dynamic("ai", 3, handlers, db, timeout=60)
+    assert result.output == {"each": [0, 1, 2]}
+    with pytest.raises(RunFailed, match="TOO_MANY_ITEMS"):
+        await execute_dynamic("ai", 11, handlers, db, timeout=60)
+
+
+async def test_a_whole_definition_under_tight_limits(db: Database) -> None:
+    builder = FlowBuilder(db, limits=TIGHT)
+    assert await builder.define_flow("small", {"steps": [{"slug": "a"}]}) == 1
+    assert (await builder.get_flow("small")).flow.opt_max_items == 3
+    with pytest.raises(DefinitionError) as caught:
+        await builder.define_flow(
+            "ai",
+            {
+                "options": {"max_items": 4, "timeout": 11, "redact": ["a", "b"]},
+                "steps": [{"slug": name, "timeout": 11, "note": "x" * 1000} for name in "abc"],
+            },
+        )
+    problems = caught.value.problems
+    assert problems[:5] == [
+        "timeout must be at most 10, not 11",
+        "max_items must be at most 3, not 4",
+        *(f"step '{name}': timeout must be at most 10, not 11" for name in "abc"),
+    ]
+    assert problems[5] == "it has more than 2 steps; split it into several flows"
+    assert problems[6].endswith("bytes, at most 2000 are possible")
+    assert problems[7] == "redact has 2 paths, at most 1 are possible"
+    assert [flow.flow_slug for flow in await builder.list_flows()] == ["small"]
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [{}, {"steps": None}, {"steps": 5}, {"steps": [5]}, {"steps": [{}]}, {"steps": [], "options": 5}, {"steps": [{"slug": object()}]}],
+)  # fmt: skip
+async def test_a_definition_of_another_form_is_refused(db: Database, definition: Any) -> None:
+    builder = FlowBuilder(db)
+    with pytest.raises(DefinitionError):
+        await builder.define_flow("ai", definition)
+    assert await builder.list_flows() == []

@@ -16,7 +16,7 @@ from pgflow import Flow
 from pgflow._isolation import IsolatedProcesses, ProcessCrashed
 from pgflow.handlers import Completed, Execution, Failed, Handler, Performer, Services, perform
 from pgflow.records import GrantedTask, RawJson
-from tests.support import worker_flows
+from tests.support import fault_flows, worker_flows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -122,6 +122,30 @@ async def test_a_handler_that_holds_the_gil_is_killed_at_its_timeout(bench: Benc
     again = await bench.perform(task_of("step", '"fine"'), handler_of(worker_flows.crash))
     assert again == Completed('"fine"')
     assert bench.performer.abandoned == 0
+
+
+async def test_a_handler_beyond_its_memory_limit_fails_with_the_reason_and_the_next_one_runs(
+    bench: Bench,
+) -> None:
+    handler = handler_of(fault_flows.devour.function, memory_limit=200)
+    failed = await bench.perform(task_of("step", "400"), handler)
+    assert isinstance(failed, Failed)
+    assert failed.error == "MemoryError: the handler reached its memory_limit of 200 MiB"
+    assert failed.details["type"] == "MemoryError"
+    assert "in devour" in failed.details["traceback"]
+    assert not bench.performer._processes._live, "what the handler left behind burdens nobody else"
+    assert await bench.perform(task_of("step", "20"), handler) == Completed("20")
+    unlimited = handler_of(fault_flows.devour.function)
+    assert await bench.perform(task_of("step", "400"), unlimited) == Completed("400"), (
+        "the limit is the step's, not the process's"
+    )
+
+
+async def test_a_crash_under_a_memory_limit_names_it(bench: Bench) -> None:
+    handler = handler_of(worker_flows.crash, memory_limit=200)
+    failed = await bench.perform(task_of("step", '"kill"'), handler)
+    assert isinstance(failed, Failed)
+    assert "killed by SIGKILL, under a memory_limit of 200 MiB" in failed.error
 
 
 async def test_logs_progress_and_run_input_cross_the_border(

@@ -77,6 +77,28 @@ async def test_killed_child_is_replaced_and_nothing_is_lost(
     assert len(await db.workers()) == 3
 
 
+@pytest.mark.parametrize("how", ["deprecated", "SIGTERM"])
+async def test_a_worker_that_was_asked_to_end_is_replaced(
+    db: Database, database_url: str, how: str
+) -> None:
+    async with Supervisor(MAPPED, processes=1, dsn=database_url, lease=2) as supervisor:
+        await supervisor.ready()
+        (first,) = supervisor.workers.values()
+        pid = supervisor.pids[0]
+        if how == "SIGTERM":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            async with db.connection() as connection:
+                await connection.execute("update pgflow.workers set deprecated_at = now()")
+        await eventually(lambda: supervisor.restarts == 1 and supervisor.workers)
+        assert supervisor.pids[0] != pid
+        assert first not in supervisor.workers.values()
+        statuses = {worker.worker_id: worker.status for worker in await db.workers()}
+        assert statuses.pop(first) == "stopped"
+        assert list(statuses.values()) == ["running"]
+        assert supervisor.error is None
+
+
 async def test_restarts_back_off(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 

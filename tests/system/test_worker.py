@@ -493,6 +493,36 @@ class TestDynamic:
         with pytest.raises(UsageError, match="no function for: analyze, summarize"):
             await Worker(db, {flow_slug: {"fetch": lambda _: 1}}).run()
 
+    async def test_steps_that_are_added_later_are_picked_up(
+        self, db: Database, flow_slug: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pgflow._background.LOOK_AT_DEFINITIONS", 0.1)
+        functions: dict[str, Any] = {
+            "fetch": lambda run: list(range(run["count"])),
+            "analyze": lambda task: task["item"],
+            "summarize": lambda deps: sum(deps["analyze"]),
+        }
+        worker = Worker(db, {flow_slug: functions})
+        work = await begun(worker)
+        functions["publish"] = lambda deps: f"sum: {deps['summarize']}"
+        functions["unrelated"] = lambda _: None
+        await db.add_step(flow_slug, "publish", ["summarize"])
+        await db.add_step(flow_slug, "foreign", ["fetch"])  # some other worker's
+        run_id = await db.start_flow(flow_slug, '{"count": 4}')
+
+        async def is_published() -> bool:
+            steps = {step.step_slug: step.status for step in await db.steps(run_id)}
+            return steps["publish"] == "completed"
+
+        await eventually(is_published)
+        (task,) = await db.tasks(run_id, "publish")
+        assert task.output is not None
+        assert task.output.parse() == "sum: 6"
+        (left,) = await db.tasks(run_id, "foreign")
+        assert (left.status, left.attempts_count) == ("queued", 0)
+        worker.stop()
+        await work
+
     async def test_unknown_flow_is_named(self, db: Database, flow_slug: str) -> None:
         with pytest.raises(FlowNotFound, match="dynamic"):
             await Worker(db, {"dynamik": {}}).run()

@@ -11,7 +11,8 @@ import pytest
 from psycopg import errors as server
 
 import pgflow
-from pgflow._pool import address, complete_dsn, is_transient, translated
+from pgflow._pool import address, complete_dsn
+from pgflow._server_errors import is_transient, translated
 from pgflow._tasks import _parts_of, _storable
 from pgflow.database import Database, expected_schema_version, require_schema
 from pgflow.errors import (

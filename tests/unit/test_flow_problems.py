@@ -309,3 +309,16 @@ def test_fault_45_a_cycle_of_thousands_is_told_in_short() -> None:
     problem = only_problem_of(flow)
     assert "is in a cycle" in problem
     assert len(problem) < 200
+
+
+def test_memory_limit_needs_a_process_of_its_own_and_a_sensible_number() -> None:
+    flow: Flow[Any] = Flow("limited")
+    flow.step(name="a", memory_limit=100)(abs)
+    flow.step(name="b", isolation="process", memory_limit=8)(abs)
+    flow.step(name="c", isolation="process", memory_limit=100)(abs)
+    with pytest.raises(DefinitionError) as caught:
+        flow.validate()
+    assert caught.value.problems == [
+        "step 'a': memory_limit needs isolation='process': threads share their worker's memory",
+        "step 'b': memory_limit must be from 64 to 2147483647, not 8",
+    ]

@@ -66,7 +66,7 @@ def test_granted_task_follows_the_columns_of_claim_tasks() -> None:
     assert [field.name for field in fields(GrantedTask)] == [
         "flow_slug", "run_id", "step_slug", "task_index", "attempt", "input", "flow_input",
         "msg_id", "queue_name", "step_type", "tries", "max_attempts", "timeout", "exhausted",
-        "deferred", "items",
+        "deferred", "items", "losses",
     ]  # fmt: skip
 
 

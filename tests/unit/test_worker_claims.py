@@ -12,7 +12,9 @@ import pytest
 
 from pgflow import _claims
 from pgflow._claims import Claims
+from pgflow._reach import Reach
 from pgflow._repertoire import Repertoire
+from pgflow.database import UPGRADE_REPEATS
 from pgflow.records import GrantedTask, RawJson
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ class FakeListener:
 class Bench:
     def __init__(self, queues: Sequence[str], *, listen: bool = True) -> None:
         self.server = Server()
+        self.renewals = 0
         self.slots = FakeSlots()
         self.server.reserved = lambda: self.slots.reserved
         self.listener = FakeListener()
@@ -124,11 +127,18 @@ class Bench:
             Repertoire({}, ["flow.step(map:)"], list(queues), {}),
             self.slots,  # type: ignore[arg-type]
             self.slots.accept,
+            self.renew,
+            reach=Reach(30),
+            rouse=lambda: None,
             lease=30,
             listen=False,
         )
         self.claims._listener = cast("Any", self.listener if listen else None)
         self._task: asyncio.Task[None] | None = None
+
+    async def renew(self) -> None:
+        self.renewals += 1
+        self.server.fault = None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self.claims.run())
@@ -279,6 +289,24 @@ async def test_a_queue_that_is_not_empty_yet_gets_all_the_room(bench: Bench) -> 
     bench.slots.free("one", 10)
     await bench.until(claims=4)
     assert bench.server.claims[3] == ("one", 10, 10)
+
+
+async def test_a_worker_that_the_database_has_forgotten_is_registered_anew(bench: Bench) -> None:
+    bench.server.fault = psycopg.errors.ForeignKeyViolation("Worker is not registered")
+    bench.start()
+    await bench.until(claims=1, asked=1)
+    assert bench.renewals == 1
+
+
+async def test_a_claim_that_an_upgrade_broke_is_made_again_a_few_times(bench: Bench) -> None:
+    """The call was under way with the old functions; a schema that stays broken ends the claiming."""
+    error = psycopg.errors.DatatypeMismatch("structure of query does not match")
+    for _ in range(2):
+        for _ in range(UPGRADE_REPEATS):
+            bench.claims._pass_over(error)
+        with pytest.raises(psycopg.errors.DatatypeMismatch):
+            bench.claims._pass_over(error)
+        bench.claims._outage.reset()  # a claim went well
 
 
 async def test_other_errors_end_the_claiming(bench: Bench) -> None:

@@ -23,6 +23,7 @@ class FakeSlots:
         self.free = room
         self.quick = ahead
         self.reserved = 0
+        self.is_trying = False
 
     def room(self) -> int:
         return self.free
@@ -75,6 +76,12 @@ def test_a_report_keeps_room(
     slots = FakeSlots(room, ahead)
     assert holdings(slots).reserve(completed) == kept
     assert slots.reserved == kept
+
+
+def test_a_worker_that_tries_suspects_takes_nothing() -> None:
+    slots = FakeSlots(0, 50)
+    slots.is_trying = True
+    assert holdings(slots).reserve(done(3, "single")) == 0
 
 
 def test_a_stopping_worker_takes_nothing() -> None:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 async def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Look after this test's loop, whenever it is called, as the keeper's thread does at each tick."""
     monkeypatch.setattr("pgflow._leases.BLOCKED", 0.05)
-    events = LeaseEvents(refused=lambda _: None, deprecated=lambda: None)
+    events = LeaseEvents(
+        refused=lambda _: None,
+        deprecated=lambda: None,
+        forgotten=lambda: None,
+        running_step=lambda _: None,
+    )
     keeper = LeaseKeeper("host=/nowhere", uuid4(), 30, held=(), progress={}, events=events)
     return keeper._watch_worker
 

@@ -12,7 +12,8 @@ import pytest
 from pgflow import _reports, _sending
 from pgflow._reports import Reporter
 from pgflow._sending import HandOver, Sender, Statistics
-from pgflow.errors import ConnectionFailed
+from pgflow.database import UPGRADE_REPEATS
+from pgflow.errors import ConnectionFailed, SchemaMismatch
 from pgflow.handlers import Completed, Execution, Failed, InDoubt, Released, Services, Settled
 from pgflow.records import GrantedTask, Outcome, RawJson, TaskReport
 
@@ -309,7 +310,21 @@ async def test_delays_are_told(bench: Bench) -> None:
     assert again.delays == 1
 
 
-@pytest.mark.parametrize("fault", [ConnectionFailed("gone"), psycopg.OperationalError("gone")])
+def translated(error: psycopg.Error) -> SchemaMismatch:
+    mismatch = SchemaMismatch("the schema lacks what this version needs")
+    mismatch.__cause__ = error
+    return mismatch
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ConnectionFailed("gone"),
+        psycopg.OperationalError("gone"),
+        psycopg.errors.DatatypeMismatch("an upgrade has come between"),
+        translated(psycopg.errors.UndefinedFunction("an upgrade has come between")),
+    ],
+)
 async def test_calls_that_the_server_failed_are_repeated_with_the_same_fence(
     bench: Bench, fault: Exception
 ) -> None:
@@ -318,6 +333,18 @@ async def test_calls_that_the_server_failed_are_repeated_with_the_same_fence(
     await bench.finish()
     assert bench.server.calls == [("complete", [0])] * 4
     assert (bench.statistics.repeated, bench.statistics.completed) == (3, 1)
+
+
+async def test_a_broken_schema_is_no_upgrade_that_passes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sending, "FIRST_PAUSE", 0.001)
+    fault = translated(psycopg.errors.UndefinedFunction("gone for ever"))
+    bench.server.faults = [fault] * (UPGRADE_REPEATS + 1)
+    bench.reporter.add(execution(0), Completed("1"))
+    await bench.finish()
+    calls = [name for name, _ in bench.server.calls]
+    assert calls == ["complete"] * (UPGRADE_REPEATS + 1) + ["fail"]
 
 
 async def test_already_accepted_counts_as_completed(bench: Bench) -> None:

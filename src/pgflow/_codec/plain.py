@@ -169,6 +169,24 @@ def split_array(raw: bytes | str) -> list[bytes]:
     return elements
 
 
+def split_object(raw: bytes | str) -> dict[str, bytes]:
+    """Return the values of a JSON object as they are written.
+
+    >>> split_object(b'{"a": 1.10, "b": [2]}')
+    {'a': b'1.10', 'b': b'[2]'}
+    """
+    text = raw if isinstance(raw, str) else raw.decode()
+    fields: dict[str, bytes] = {}
+    place = _after_gap(text, text.index("{") + 1)
+    while text[place] != "}":
+        key, end = _SPANS.raw_decode(text, place)
+        start = _after_gap(text, text.index(":", end) + 1)
+        _, end = _SPANS.raw_decode(text, start)
+        fields[key] = text[start:end].encode()
+        place = _after_gap(text, end)
+    return fields
+
+
 def _after_gap(text: str, place: int) -> int:
     gap = _GAP.match(text, place)
     return place if gap is None else gap.end()

@@ -7,14 +7,16 @@ import inspect
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pgflow._flow.limits import HARD, problems_of, size_problem
 from pgflow._flow.options import (
     FLOW_CHECKS,
     MAP_CHECKS,
     STEP_CHECKS,
     option_problems,
+    redact_problems,
     slug_problem,
 )
-from pgflow._flow.step import MapStep, Step
+from pgflow._flow.step import RENAMED, MapStep, Step
 from pgflow.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def check_flow(flow: Flow[Any], steps: list[Step[Any]]) -> tuple[list[str], list
     """Return every problem, and the steps in topological order (definition order where free)."""
     problems = [p for p in (slug_problem(flow.slug, "the name of a flow"),) if p]
     problems += option_problems(flow.options, FLOW_CHECKS)
+    problems += redact_problems(flow.redact, HARD.max_redact_paths)
     if not steps:
         problems.append("it has no steps")
     by_slug: dict[str, Step[Any]] = {}
@@ -42,8 +45,25 @@ def check_flow(flow: Flow[Any], steps: list[Step[Any]]) -> tuple[list[str], list
     for step in steps:
         problems += [f"step '{step.slug}': {problem}" for problem in _step_problems(step, by_slug)]
     problems += _queue_problems(steps)
+    problems += problems_of(flow.options, map(_as_defined, steps))
     ordered, cycles = _sort(by_slug)
-    return problems + cycles, ordered
+    problems += cycles
+    if not problems and (problem := _size_problem(flow, steps)):
+        problems.append(problem)
+    return problems, ordered
+
+
+def _as_defined(step: Step[Any]) -> dict[str, Any]:
+    """Return what of a step has limits, in the words of `define_flow`; the values may be of any kind."""
+    options = {RENAMED.get(name, name): value for name, value in step.options.items()}
+    return options | {"slug": step.slug, "depends_on": step.dependencies}
+
+
+def _size_problem(flow: Flow[Any], steps: list[Step[Any]]) -> str | None:
+    from json import dumps  # noqa: PLC0415 - keeps `import pgflow` light
+
+    definition = {"options": flow.options, "steps": [step.definition() for step in steps]}
+    return size_problem(len(dumps(definition, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def _step_problems(step: Step[Any], by_slug: Mapping[str, Step[Any]]) -> Iterable[str]:
@@ -114,6 +134,8 @@ def _handler_problems(step: Step[Any]) -> Iterable[str]:
             f"isolation='process' needs a handler that another process can import, and {name} is"
             " local; define it at the top level of a module"
         )
+    if step.memory_limit is not None and step.isolation != "process":
+        yield "memory_limit needs isolation='process': threads share their worker's memory"
     yield from _argument_problems(step)
 
 

@@ -53,7 +53,7 @@ def _with_options(
         depends_on = ()
     dependencies = tuple(str(dep) for dep in depends_on)
     step_type = options.pop("step_type", None)
-    if step_type not in {None, "single", "map"}:
+    if step_type is not None and step_type != "single" and step_type != "map":  # noqa: PLR1714 - of any kind, so perhaps not hashable
         problems.append(f"step '{name}': step_type must be 'single' or 'map', not {step_type!r}")
     is_map = step_type == "map" or (step_type is None and options.get("initial_tasks") is not None)
     if is_map and dependencies:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypedDict, overload
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, overload
 
 from pgflow.errors import UsageError, did_you_mean
 
@@ -18,9 +18,13 @@ MAX_QUEUE_LENGTH: Final = 47
 MAX_INTEGER: Final = 2**31 - 1
 MAX_BATCH_SIZE: Final = 10_000
 """The most items of a map that one task carries."""
+MIN_MEMORY: Final = 64
+"""MiB below which an interpreter with a handler's modules hardly starts."""
 _MAX_PERCENT: Final = 100
 _SLUG = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _RESERVED = "run"
+_PATH = re.compile(r"(\*|[^.*\x00-\x1f\x7f-\x9f]+)(\.(\*|[^.*\x00-\x1f\x7f-\x9f]+)){0,31}")
+_LONGEST_PATH = 500
 _POLICIES = ("fail", "continue")
 
 
@@ -75,6 +79,8 @@ class StepOptions(TypedDict, total=False):
     when_unmet: SkipMode
     when_exhausted: SkipMode
     isolation: Isolation | None
+    memory_limit: int
+    """MiB of memory that the process of an isolated handler may take."""
     non_retryable: tuple[type[BaseException], ...]
     """Exceptions after which no other attempt is made."""
 
@@ -88,6 +94,10 @@ class FlowOptions(TypedDict, total=False):
     max_delay: int
     jitter: float
     description: str | None
+    redact: Sequence[str]
+    """Paths of values that logs, errors, views and events do not show, such as `card.number`, `items.*.token`."""
+    max_items: int | None
+    """The most items that a map may have; a run in which a step returns more fails."""
 
 
 def is_valid_slug(slug: object) -> bool:
@@ -145,7 +155,8 @@ def _word(*known: str) -> Callable[[object], str | None]:
     return check
 
 
-def _queue(value: object) -> str | None:
+def queue_problem(value: object) -> str | None:
+    """Say what is wrong with the name of a queue."""
     if isinstance(value, str) and len(value) > MAX_QUEUE_LENGTH:
         return f"has {len(value)} characters, a queue name at most {MAX_QUEUE_LENGTH}"
     return slug_problem(value, "a queue name")
@@ -163,6 +174,20 @@ def _pattern(value: object) -> str | None:
     except (TypeError, ValueError, RecursionError) as error:
         return f"must be a JSON object: {error}"
     return "must not contain the character NUL" if r"\u0000" in text else None
+
+
+def redact_problems(paths: object, most: int) -> list[str]:
+    """Name what is wrong with the paths of values that are not to be shown."""
+    if isinstance(paths, str) or not isinstance(paths, list | tuple):
+        return [f"redact must be a list of paths such as ('card.number',), not {paths!r:.140}"]
+    given = cast("Sequence[object]", paths)
+    if len(given) > most:
+        return [f"redact has {len(given)} paths, at most {most} are possible"]
+    return [
+        f"redact has {path!r:.140}, which is no path such as 'card.number' or 'items.*.token'"
+        for path in given
+        if not isinstance(path, str) or len(path) > _LONGEST_PATH or not _PATH.fullmatch(path)
+    ]
 
 
 def _exceptions(value: object) -> str | None:
@@ -194,12 +219,13 @@ _COMMON: Final[dict[str, Callable[[object], str | None]]] = {
 }
 STEP_CHECKS: Final[dict[str, Callable[[object], str | None]]] = _COMMON | {
     "start_delay": _integer(0),
-    "queue": _queue,
+    "queue": queue_problem,
     "if_": _pattern,
     "if_not": _pattern,
     "when_unmet": _word("fail", "skip", "skip-cascade"),
     "when_exhausted": _word("fail", "skip", "skip-cascade"),
     "isolation": _word("thread", "process"),
+    "memory_limit": _integer(MIN_MEMORY),
     "non_retryable": _exceptions,
 }
 MAP_CHECKS: Final[dict[str, Callable[[object], str | None]]] = STEP_CHECKS | {
@@ -207,7 +233,7 @@ MAP_CHECKS: Final[dict[str, Callable[[object], str | None]]] = STEP_CHECKS | {
     "failure_policy": _failure_policy,
     "batch_size": _integer(1, MAX_BATCH_SIZE),
 }
-FLOW_CHECKS: Final = _COMMON
+FLOW_CHECKS: Final = _COMMON | {"max_items": _integer(1)}
 
 
 def option_problems(

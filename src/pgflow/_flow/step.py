@@ -18,7 +18,7 @@ ItemT = TypeVar("ItemT")
 Convention = Literal["positional", "mapping"]
 
 _PLAIN = ("max_attempts", "base_delay", "timeout", "start_delay", "max_delay", "jitter", "queue")
-_RENAMED = {"if_": "required_input_pattern", "if_not": "forbidden_input_pattern"}
+RENAMED = {"if_": "required_input_pattern", "if_not": "forbidden_input_pattern"}
 _MODES = ("when_unmet", "when_exhausted")
 
 
@@ -127,6 +127,11 @@ class Step(Generic[OutT_co]):
         return cast("Isolation | None", self.options.get("isolation"))
 
     @property
+    def memory_limit(self) -> int | None:
+        """MiB that the process of an isolated handler may take; none: what the system has."""
+        return self.options.get("memory_limit")
+
+    @property
     def non_retryable(self) -> tuple[type[BaseException], ...]:
         """Exceptions after which no other attempt is made."""
         return cast("tuple[type[BaseException], ...]", self.options.get("non_retryable", ()))
@@ -151,7 +156,7 @@ class Step(Generic[OutT_co]):
         entry |= {name: self.options[name] for name in _PLAIN + _MODES if name in self.options}
         entry |= {
             column: dict(self.options[name])
-            for name, column in _RENAMED.items()
+            for name, column in RENAMED.items()
             if name in self.options
         }
         if self.initial_tasks is not None:

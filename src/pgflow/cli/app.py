@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pgflow.errors import PgflowError
+from pgflow.errors import PgflowError, UsageError
 
 USAGE = 2
 INTERRUPTED = 130
@@ -26,6 +26,10 @@ COMMANDS = {
     "retry": ("lifecycle", "Retry what failed in a run."),
     "prune": ("prune", "Delete runs that ended long ago."),
     "flows": ("flows", "List the flows, or show one."),
+    "doctor": (
+        "doctor",
+        "Examine server, schema, workers and runs; name the mend of each finding.",
+    ),
 }
 """Name -> module of this package, line of help. The module has a function of the command's name."""
 
@@ -36,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     try:
+        _refuse_undecodable(given)
         build(given)(args=given, prog_name="pgflow")
     except PgflowError as error:
         if debug:
@@ -55,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             PgflowError(text, hint="This is a bug of pgflow. The command with --debug shows where.")
         )
     sys.exit(0)
+
+
+def _refuse_undecodable(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an argument that is no text in the terminal's encoding: nothing could be done with it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"not text in UTF-8: {argument!a}") from error
 
 
 def _complain(error: PgflowError) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXCERPT = 70
+VALUE_CODEC = "PGFLOW_VALUE_CODEC"
 INPUT_HINT = (
     "Quote it for the shell, as in --input '{\"campaign_id\": 123}',"
     " or name a file: --input @input.json"
@@ -54,8 +56,10 @@ def complete(coroutine: Coroutine[Any, Any, T]) -> T:
 async def open_database(dsn: str | None) -> AsyncIterator[Database]:
     """Connect to the given database, else to the project's embedded server, started if need be.
 
-    The schema of the embedded one is kept up to date; that of another is its owner's affair.
+    The schema of the embedded one is kept up to date; that of another is its owner's affair. PGFLOW_VALUE_CODEC names
+    the codec of sealed values, as `module:attribute`.
     """
+    from pgflow._vault import load_value_codec  # noqa: PLC0415 - as below
     from pgflow.database import Database  # noqa: PLC0415 - psycopg takes longer than `pgflow --help`
     from pgflow.embedded import resolve_dsn  # noqa: PLC0415
 
@@ -64,7 +68,8 @@ async def open_database(dsn: str | None) -> AsyncIterator[Database]:
         from pgflow.schema import install  # noqa: PLC0415
 
         await asyncio.to_thread(install, address)
-    async with Database.connect(address) as database:
+    codec = load_value_codec(os.environ.get(VALUE_CODEC))
+    async with Database.connect(address, value_codec=codec) as database:
         yield database
 
 

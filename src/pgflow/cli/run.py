@@ -13,9 +13,9 @@ from pgflow.cli.common import AsJson, Dsn, LogLevel, complete, one_flow, open_da
 from pgflow.cli.follow import Display, choose_display, follow, read_record
 from pgflow.cli.output import emit_json, excerpt, one_line, say, seconds
 from pgflow.cli.tree import Snapshot
+from pgflow.cli.values import Shown
 from pgflow.client import Client
 from pgflow.database import Database
-from pgflow.errors import PgflowError
 from pgflow.flow import Flow
 from pgflow.records import FailedTask, RunRecord, RunStatus
 from pgflow.worker import Worker
@@ -97,8 +97,9 @@ async def _run(
         except asyncio.CancelledError:
             _explain_interrupt(started.id)
             raise
-        record = await read_record(database, started.id)
-        failures = await database.failed_tasks(started.id)
+        view = await Shown.of(database, await read_record(database, started.id), snapshot.steps)
+        record = view.record
+        failures = [view.failed_task(task) for task in await database.failed_tasks(started.id)]
         if as_json:
             emit_json(document(record, snapshot, failures))
         else:
@@ -117,10 +118,15 @@ async def _work_and_follow(
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run_until(run_id))
             following = group.create_task(follow(database, run_id, display.show))
-    except* PgflowError as errors:
-        # The first error tells more than the group around it.
-        raise errors.exceptions[0] from None
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
     return following.result()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error inside: it tells more than the group around it."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _explain_interrupt(run_id: UUID) -> None:

@@ -11,6 +11,7 @@ from pgflow.cli.follow import read_record, read_snapshot
 from pgflow.cli.output import emit_json, excerpt, one_line, say, table
 from pgflow.cli.run import document
 from pgflow.cli.tree import RunTree
+from pgflow.cli.values import Shown
 from pgflow.database import Database
 from pgflow.errors import UsageError, did_you_mean
 from pgflow.records import AttemptOutcome, AttemptRecord, TaskRecord
@@ -37,18 +38,26 @@ async def _show(
     async with open_database(dsn) as database:
         snapshot = await read_snapshot(database, run_id)
         _check_step(step, [each.step_slug for each in snapshot.steps])
-        record = await read_record(database, run_id)
+        view = await Shown.of(database, await read_record(database, run_id), snapshot.steps)
+        record = view.record
         failures = [
-            task for task in await database.failed_tasks(run_id) if step in {None, task.step_slug}
+            view.failed_task(task)
+            for task in await database.failed_tasks(run_id)
+            if step in {None, task.step_slug}
         ]
+        tasks = (
+            [view.task(task) for task in await database.tasks(run_id, step, limit=limit)]
+            if step
+            else []
+        )
         attempts = await _attempts(database, run_id, step, limit)
         if as_json:
-            tasks = {"tasks": await database.tasks(run_id, step, limit=limit)} if step else {}
-            emit_json(document(record, snapshot, failures, attempts=attempts, **tasks))
+            more = {"tasks": tasks} if step else {}
+            emit_json(document(record, snapshot, failures, attempts=attempts, **more))
             return
         _print_tree(RunTree(snapshot))
         if step is not None:
-            await _print_tasks(database, run_id, step, limit)
+            _print_tasks(step, tasks)
     if record.cancel_reason:
         say(f"\nCancelled: {one_line(record.cancel_reason, 200)}")
     if step is None:
@@ -101,7 +110,7 @@ def _print_tree(tree: RunTree) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(tree)
 
 
-async def _print_tasks(database: Database, run_id: UUID, step: str, limit: int) -> None:
+def _print_tasks(step: str, tasks: list[TaskRecord]) -> None:
     say(f"\nTasks of {step}")
     table(
         ("TASK", "STATUS", "ATTEMPTS", "INPUT", "OUTPUT", "ERROR"),
@@ -114,7 +123,7 @@ async def _print_tasks(database: Database, run_id: UUID, step: str, limit: int) 
                 one_line(task.output.decode(), 30) if task.output is not None else None,
                 task.error_message,
             )
-            for task in await database.tasks(run_id, step, limit=limit)
+            for task in tasks
         ),
         optional=("ATTEMPTS",),
     )

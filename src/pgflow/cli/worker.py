@@ -1,10 +1,11 @@
 """`pgflow worker`: processes that perform the tasks of flows until they are stopped."""
 
+import os
 from typing import Annotated
 
 import typer
 
-from pgflow.cli.common import Dsn, LogLevel, complete, open_database
+from pgflow.cli.common import VALUE_CODEC, Dsn, LogLevel, complete, open_database
 
 
 def worker(
@@ -48,6 +49,7 @@ def worker(
         lease=lease,
         drain_timeout=drain_timeout,
         log_level=log_level,
+        value_codec=os.environ.get(VALUE_CODEC),
     )
     raise typer.Exit(supervisor.run())
 

@@ -18,7 +18,7 @@ begin
       flow_slug, run_id, step_slug, status, started_at, remaining_deps, initial_tasks, remaining_tasks, step_index,
       step_type, deps, children, feeds_map, fixed_size, queue_name, max_attempts, base_delay, max_delay, jitter, timeout,
       start_delay, max_failed_tasks, max_failed_percent, required_input_pattern, forbidden_input_pattern, when_unmet,
-      when_exhausted, batch_size
+      when_exhausted, batch_size, redact
     )
     select
       run.flow_slug, run.run_id, step.step_slug,
@@ -27,7 +27,7 @@ begin
       step.step_index, step.step_type, step.deps, step.children, step.feeds_map, step.fixed_size, step.queue_name,
       step.max_attempts, step.base_delay, step.max_delay, step.jitter, step.timeout, step.start_delay,
       step.max_failed_tasks, step.max_failed_percent, step.required_input_pattern, step.forbidden_input_pattern,
-      step.when_unmet, step.when_exhausted, step.batch_size
+      step.when_unmet, step.when_exhausted, step.batch_size, run.redact
     from unnest(p_runs) with ordinality as run
     cross join unnest(p_steps) as step
     cross join lateral (

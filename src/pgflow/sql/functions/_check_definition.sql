@@ -1,6 +1,6 @@
--- Refuse a definition that is no object with a list of steps, or whose dependencies can't be: named twice, unknown, not
--- before their step (which excludes cycles), or more than one for a map. What the tables' own checks say is left to
--- them.
+-- Refuse a definition that is no object with a list of steps, that goes beyond the limits, or that the tables could not
+-- take: one error names every problem, so that whoever wrote it mends them at once. What is far too large is refused
+-- before anybody looks inside.
 create or replace function pgflow._check_definition(p_flow_slug text, p_definition jsonb)
 returns void
 language plpgsql
@@ -8,53 +8,30 @@ immutable
 set search_path = ''
 as $$
 declare
-  v_problems text;
+  v_limits jsonb := pgflow._limits();
+  v_options jsonb := coalesce(p_definition -> 'options', 'null');
+  v_steps jsonb := p_definition -> 'steps';
+  v_problems text[];
+  v_slug text := left(p_flow_slug, 140);
 begin
-  if coalesce(jsonb_typeof(p_definition -> 'steps'), 'null') <> 'array' then
-    raise exception 'The definition of flow "%" is not an object with a list of "steps"', p_flow_slug
+  if coalesce(jsonb_typeof(v_steps), 'null') <> 'array' then
+    raise exception 'The definition of flow "%" is not an object with a list of "steps"', v_slug
       using errcode = 'invalid_parameter_value',
       hint = 'A definition looks like {"options": {}, "steps": [{"slug": "a"}, {"slug": "b", "depends_on": ["a"]}]}.';
+  elsif jsonb_array_length(v_steps) > (v_limits ->> 'max_steps')::int then
+    raise exception 'Flow "%" has % steps, at most % are possible', v_slug, jsonb_array_length(v_steps), v_limits ->> 'max_steps'
+      using errcode = 'program_limit_exceeded', hint = 'Split it into several flows.';
+  elsif pg_column_size(p_definition) > (v_limits ->> 'max_definition_bytes')::int then
+    raise exception 'The definition of flow "%" takes % bytes, at most % are possible',
+      v_slug, pg_column_size(p_definition), v_limits ->> 'max_definition_bytes'
+      using errcode = 'program_limit_exceeded', hint = 'Split it into several flows.';
   end if;
-  with step as materialized (
-    select
-      item.position, item.value ->> 'slug' as slug, item.value ->> 'step_type' as step_type,
-      case when jsonb_typeof(item.value -> 'depends_on') = 'array' then item.value -> 'depends_on' else '[]' end as deps
-    from jsonb_array_elements(p_definition -> 'steps') with ordinality as item (value, position)
-  ),
-  dep as materialized (
-    select step.position, step.slug, dep.slug as dep_slug, count(*) as times
-    from step
-    cross join lateral jsonb_array_elements_text(step.deps) as dep (slug)
-    group by step.position, step.slug, dep.slug
-  ),
-  problem (position, text) as (
-    select dep.position, case
-      when dep.slug = dep.dep_slug then format('Step "%s" depends on itself', dep.slug)
-      when dep.times > 1 then format('Step "%s" names its dependency "%s" more than once', dep.slug, dep.dep_slug)
-      when parent.slug is null then format('Step "%s" depends on "%s", which does not exist', dep.slug, dep.dep_slug)
-      when parent.position > dep.position
-        then format('Step "%s" depends on "%s", which comes after it', dep.slug, dep.dep_slug)
-    end as text
-    from dep
-    left join step as parent on dep.dep_slug = parent.slug
-    union all
-    select step.position, format(
-      'Map step "%s" can have at most one dependency, but %s were provided: %s', step.slug,
-      jsonb_array_length(step.deps), (select string_agg(dep.slug, ', ') from jsonb_array_elements_text(step.deps) as dep (slug))
-    )
-    from step
-    where step.step_type = 'map' and jsonb_array_length(step.deps) > 1
-    union all
-    select min(step.position), format('Step "%s" is defined %s times', step.slug, count(*))
-    from step
-    group by step.slug
-    having count(*) > 1
-  )
-  select string_agg(problem.text, E'\n' order by problem.position) into v_problems
-  from problem
-  where problem.text is not null;
-  if v_problems is not null then
-    raise exception 'The definition of flow "%" is not sound: %', p_flow_slug, v_problems
+  v_problems := pgflow._form_problems(v_options, v_steps) || pgflow._redact_problems(v_options -> 'redact')
+    || pgflow._limit_problems(v_options, v_steps);
+  v_problems := v_problems || pgflow._dependency_problems(v_steps);
+  if v_problems <> '{}' then
+    raise exception 'The definition of flow "%" is not sound: %',
+      v_slug, left(array_to_string(v_problems[:100], E'\n'), 20000)
       using errcode = 'invalid_parameter_value', hint = 'Put every step after those it depends on, each named once.';
   end if;
 end

@@ -28,7 +28,10 @@ begin
   v_work.accepted := pgflow._lock_held_tasks(p_run_ids, p_step_slugs, p_task_indexes, p_attempts);
   if v_may_end <> '{}' then
     for v_violation in
-      select * from pgflow._type_violations(p_run_ids, p_step_slugs, p_task_indexes, p_attempts, p_outputs)
+      select distinct on (found.run_id) found.*  -- a run fails once, by the first of its violations
+      from pgflow._type_violations(p_run_ids, p_step_slugs, p_task_indexes, p_attempts, p_outputs)
+        with ordinality as found (run_id, step_slug, output, position)
+      order by found.run_id, found.position
     loop
       perform pgflow._fail_type_violation(v_violation.run_id, v_violation.step_slug, v_violation.output);
     end loop;

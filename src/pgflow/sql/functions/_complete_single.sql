@@ -17,7 +17,7 @@ declare
 begin
   is_done := false;
   granted := '{}';
-  select state.flow_slug, state.children, state.started_at, coalesce(state.queue_name, state.flow_slug) as queue_name
+  select state.flow_slug, state.children, state.started_at, coalesce(state.queue_name, state.flow_slug) as queue_name, state.redact
   into v_step
   from pgflow.step_states as state
   inner join pgflow.runs as run on state.run_id = run.run_id
@@ -72,7 +72,7 @@ begin
       'event_type', 'step:completed', 'run_id', p_run_id, 'flow_slug', v_step.flow_slug, 'step_slug', p_step_slug,
       'status', 'completed', 'completed_at', greatest(now(), v_step.started_at)
     ),
-    'output', p_output
+    'output', pgflow._redacted_output(p_step_slug, p_output, v_step.redact)
   );
   granted := pgflow._start_children(p_run_id, v_step.flow_slug, v_step.children, p_taker);
   if v_run.status = 'completed' then
@@ -82,7 +82,7 @@ begin
         'event_type', 'run:completed', 'run_id', p_run_id, 'flow_slug', v_step.flow_slug,
         'status', 'completed', 'completed_at', v_run.completed_at
       ),
-      'output', v_run.output
+      'output', pgflow._redacted(v_run.output, v_step.redact)
     );
   end if;
 end

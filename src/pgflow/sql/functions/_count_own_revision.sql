@@ -13,5 +13,7 @@ $$;
 comment on function pgflow._count_own_revision() is 'Trigger: a change of a flow''s options makes a new revision of it.';
 
 create or replace trigger options_count_revision
-before update of opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_jitter, queue_name, version on pgflow.flows
+before update of
+  opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_jitter, queue_name, version, redact, opt_max_items
+on pgflow.flows
 for each row execute function pgflow._count_own_revision();

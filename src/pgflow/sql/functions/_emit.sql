@@ -25,7 +25,10 @@ begin
       else '{"truncated": true}'
     end
   )::text;
-  perform pg_notify('pgflow_events', case when octet_length(v_body) < 8000 then v_body else pgflow._short_notice(v_body) end);
+  perform pg_notify('pgflow_events', case
+    when octet_length(v_body) < 8000 and current_setting('pgflow.private_events', true) is distinct from 'on' then v_body
+    else pgflow._short_notice(v_body)
+  end);
 end
 $$;
 

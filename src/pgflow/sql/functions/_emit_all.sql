@@ -19,7 +19,9 @@ begin
       $sql$ using p_events;
   end if;
   perform pg_notify('pgflow_events', case
-    when octet_length(notice.body) < 8000 then notice.body else pgflow._short_notice(notice.body)
+    when octet_length(notice.body) < 8000 and current_setting('pgflow.private_events', true) is distinct from 'on'
+      then notice.body
+    else pgflow._short_notice(notice.body)
   end)
   from (
     select

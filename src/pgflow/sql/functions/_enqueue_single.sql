@@ -3,7 +3,7 @@
 -- grant, or null. Locks: none but the new rows'.
 create or replace function pgflow._enqueue_single(
   p_run_id uuid, p_flow_slug text, p_step_slug text, p_deps text[], p_queue_name text, p_start_delay integer,
-  p_started_at timestamptz, p_max_attempts integer, p_timeout integer, p_taker pgflow.taker
+  p_started_at timestamptz, p_max_attempts integer, p_timeout integer, p_last_fence integer, p_taker pgflow.taker
 )
 returns pgflow.granted_task
 language plpgsql
@@ -29,21 +29,25 @@ begin
     end],
     array[jsonb_build_object('flow_slug', p_flow_slug, 'run_id', p_run_id, 'step_slug', p_step_slug, 'task_index', 0)];
   if not v_is_taken then
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, message_id)
-    values (p_flow_slug, p_run_id, p_step_slug, v_msg_ids[1]);
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, message_id, attempts_count, released_count)
+    values (p_flow_slug, p_run_id, p_step_slug, v_msg_ids[1], p_last_fence, p_last_fence);
     perform pg_notify('pgflow_wake', p_queue_name);
     return null;
   end if;
-  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, message_id, status, attempts_count, started_at, last_worker_id)
-  values (p_flow_slug, p_run_id, p_step_slug, v_msg_ids[1], 'started', 1, now(), p_taker.worker_id);
+  insert into pgflow.step_tasks (
+    flow_slug, run_id, step_slug, message_id, status, attempts_count, released_count, started_at, last_worker_id
+  )
+  values (
+    p_flow_slug, p_run_id, p_step_slug, v_msg_ids[1], 'started', p_last_fence + 1, p_last_fence, now(), p_taker.worker_id
+  );
   v_parents := pgflow._parent_outputs(p_run_id, p_deps);
   return (
-    p_flow_slug, p_run_id, p_step_slug, 0, 1, v_parents.outputs, null::jsonb, v_msg_ids[1], p_queue_name, 'single', 1,
-    greatest(p_max_attempts, 1), p_timeout, false, v_parents.deferred, null::int, false
+    p_flow_slug, p_run_id, p_step_slug, 0, p_last_fence + 1, v_parents.outputs, null::jsonb, v_msg_ids[1], p_queue_name,
+    'single', 1, greatest(p_max_attempts, 1), p_timeout, false, v_parents.deferred, null::int, false
   )::pgflow.granted_task;
 end
 $$;
 
 comment on function pgflow._enqueue_single(
-  uuid, text, text, text[], text, integer, timestamptz, integer, integer, pgflow.taker
+  uuid, text, text, text[], text, integer, timestamptz, integer, integer, integer, pgflow.taker
 ) is 'Create the task of a single step.';

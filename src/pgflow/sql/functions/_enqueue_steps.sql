@@ -18,7 +18,7 @@ begin
     return array_remove(array[pgflow._enqueue_single(
       p_steps[1].run_id, p_steps[1].flow_slug, p_steps[1].step_slug, p_steps[1].deps,
       coalesce(p_steps[1].queue_name, p_steps[1].flow_slug), p_steps[1].start_delay, p_steps[1].started_at,
-      p_steps[1].max_attempts, p_steps[1].timeout, p_taker
+      p_steps[1].max_attempts, p_steps[1].timeout, p_steps[1].last_fence, p_taker
     )], null);
   end if;
   for v_queue in

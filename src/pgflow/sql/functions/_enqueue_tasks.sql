@@ -24,16 +24,20 @@ begin
     ),
     v_tasks.messages;
   insert into pgflow.step_tasks (
-    flow_slug, run_id, step_slug, task_index, message_id, input, items, status, attempts_count, started_at, last_worker_id
+    flow_slug, run_id, step_slug, task_index, message_id, input, items, status, attempts_count, released_count, started_at,
+    last_worker_id
   )
   select
     step.flow_slug, step.run_id, step.step_slug, task.task_index, task.msg_id, task.input, task.items,
-    case when task.is_taken then 'started' else 'queued' end, task.is_taken::int,
+    case when task.is_taken then 'started' else 'queued' end,
+    step.last_fence + task.is_taken::int, step.last_fence,
     case when task.is_taken then now() end, case when task.is_taken then p_taker.worker_id end
   from unnest(v_msg_ids, v_tasks.numbers, v_tasks.task_indexes, v_tasks.inputs, v_tasks.items, v_tasks.is_taken)
     as task (msg_id, number, task_index, input, items, is_taken)
   cross join lateral (
-    select p_steps[task.number].flow_slug, p_steps[task.number].run_id, p_steps[task.number].step_slug
+    select
+      p_steps[task.number].flow_slug, p_steps[task.number].run_id, p_steps[task.number].step_slug,
+      p_steps[task.number].last_fence
   ) as step;
   granted := array(
     select pgflow._fresh_grant(p_steps[task.number], task.task_index, task.input, task.items, task.msg_id, p_queue_name)

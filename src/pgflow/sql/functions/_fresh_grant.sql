@@ -15,8 +15,8 @@ begin
     v_parents := pgflow._parent_outputs(p_step.run_id, p_step.deps);
   end if;
   return (
-    p_step.flow_slug, p_step.run_id, p_step.step_slug, p_task_index, 1, v_parents.outputs, null::jsonb, p_msg_id,
-    p_queue_name, p_step.step_type, 1, greatest(p_step.max_attempts, 1), p_step.timeout, false, v_parents.deferred,
+    p_step.flow_slug, p_step.run_id, p_step.step_slug, p_task_index, p_step.last_fence + 1, v_parents.outputs, null::jsonb,
+    p_msg_id, p_queue_name, p_step.step_type, 1, greatest(p_step.max_attempts, 1), p_step.timeout, false, v_parents.deferred,
     p_items, false
   )::pgflow.granted_task;
 end

@@ -38,7 +38,7 @@ begin
   update pgflow.step_tasks as task
   set status = 'started', started_at = now(), attempts_count = task.attempts_count + 1, last_worker_id = p_worker_id
   where task.run_id = v_key.run_id and task.step_slug = v_key.step_slug and task.task_index = v_key.task_index
-  returning task.attempts_count, task.released_count, task.input, task.items into v_task;
+  returning task.attempts_count, task.released_count, task.input, task.items, task.losses into v_task;
   v_parents := (v_task.input, '{}');
   if v_task.input is null then
     v_parents := pgflow._parent_outputs(v_key.run_id, v_step.deps);
@@ -49,7 +49,8 @@ begin
   return (
     v_step.flow_slug, v_key.run_id, v_key.step_slug, v_key.task_index, v_task.attempts_count, v_task.input,
     v_step.run_input, p_msg_id, v_step.queue_name, v_step.step_type, v_task.attempts_count - v_task.released_count,
-    v_step.max_attempts, v_step.timeout, false, v_parents.deferred, v_task.items, false
+    v_step.max_attempts, v_step.timeout, false, v_parents.deferred, v_task.items,
+    coalesce(v_task.losses > 0 and v_task.items is null, false)
   )::pgflow.granted_task;
 end
 $$;

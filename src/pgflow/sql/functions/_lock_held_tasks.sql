@@ -1,6 +1,7 @@
 -- Lock those tasks of a batch that are running under the given fence (null skips the check), in a live run and step,
--- and return them once each, with their places in the table and in the batch. The lateral look-up holds every plan to
--- the key, and the places stay right while the locks are held. Locks: the tasks, by run, slug and index.
+-- and return them once each, with their places in the table and in the batch. Not a task that has stalled for good:
+-- that has been counted as its end. The lateral look-up holds every plan to the key, and the places stay right while the
+-- locks are held. Locks: the tasks, by run, slug and index.
 create or replace function pgflow._lock_held_tasks(
   p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[]
 )
@@ -22,6 +23,7 @@ begin
       where
         known.run_id = report.run_id and known.step_slug = report.step_slug and known.task_index = report.task_index
         and known.status = 'started'
+        and known.permanently_stalled_at is null
         and known.attempts_count = coalesce(report.attempt, known.attempts_count)
       for update
       offset 0

@@ -31,7 +31,8 @@ begin
       coalesce(bool_or(num_nonnulls(step.required_input_pattern, step.forbidden_input_pattern) > 0), false),
       coalesce(bool_or(
         num_nonnulls(step.required_input_pattern, step.forbidden_input_pattern) > 0 and step.when_unmet = 'fail'
-      ), false)
+      ), false),
+      v_flow.redact, v_flow.opt_max_items
     )::pgflow.flow_plans
     from unnest(v_plan.steps) as step
   );

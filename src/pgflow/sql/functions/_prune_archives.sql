@@ -1,5 +1,5 @@
 -- Delete up to so many messages (all, without a limit) that were archived before a time from the archive of every queue
--- of a known flow or step, and as many quarantined ones. Returns how many were deleted. Locks: those messages.
+-- that flows use or used, and as many quarantined ones. Returns how many were deleted. Locks: those messages.
 create or replace function pgflow._prune_archives(p_cutoff timestamptz, p_limit integer)
 returns bigint
 language plpgsql
@@ -11,10 +11,7 @@ declare
   v_sum bigint := 0;
 begin
   for v_queue in
-    select pgflow._queue_name(flow.flow_slug) from pgflow.flows as flow
-    union
-    select step.opt_queue from pgflow.steps as step where step.opt_queue is not null
-    order by 1
+    select * from pgflow._known_queues()
   loop
     if to_regclass(format('pgmq.%I', pgmq.format_table_name(v_queue, 'a'))) is not null then
       execute format(

@@ -9,10 +9,7 @@ declare
   v_queue text;
 begin
   for v_queue in
-    select pgflow._queue_name(flow.flow_slug) from pgflow.flows as flow
-    union
-    select step.opt_queue from pgflow.steps as step where step.opt_queue is not null
-    order by 1
+    select * from pgflow._known_queues()
   loop
     if to_regclass(format('pgmq.%I', pgmq.format_table_name(v_queue, 'q'))) is not null then
       return query execute format(

@@ -1,6 +1,6 @@
--- Open failed steps again: their failed tasks are queued with all attempts anew, and so are those tasks of the run's
--- other live steps whose messages the failure took. A step that failed before it had tasks waits for its condition
--- again. Called under the run's exclusive lock.
+-- Open steps again, failed ones and those that were under way when their run failed: whatever of their tasks has not
+-- completed is queued with all attempts anew, and they count what is left. A step that failed before it had tasks waits
+-- for its condition again. Called under the run's exclusive lock. Locks: the tasks, then the steps' rows.
 create or replace function pgflow._reopen_steps(p_run_id uuid, p_step_slugs text[])
 returns void
 language plpgsql
@@ -10,14 +10,11 @@ begin
   update pgflow.step_tasks as task
   set
     status = 'queued', message_id = null, started_at = null, failed_at = null, error_message = null, output = null,
-    released_count = task.attempts_count, requeued_count = 0, permanently_stalled_at = null, queued_at = now()
+    released_count = task.attempts_count, requeued_count = 0, losses = null, permanently_stalled_at = null, queued_at = now()
   from pgflow.step_states as state
   where
     task.run_id = p_run_id and state.run_id = p_run_id and task.step_slug = state.step_slug
-    and (
-      (state.step_slug = any(p_step_slugs) and task.status <> 'completed')
-      or (state.status = 'started' and task.status in ('queued', 'started'))
-    );
+    and state.step_slug = any(p_step_slugs) and task.status <> 'completed';
   update pgflow.step_states as state
   set
     status = case when tasks.total > 0 then 'started' else 'created' end,

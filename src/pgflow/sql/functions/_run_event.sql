@@ -13,7 +13,7 @@ begin
         'event_type', 'run:completed', 'run_id', p_run.run_id, 'flow_slug', p_run.flow_slug,
         'status', 'completed', 'completed_at', p_run.completed_at
       ),
-      'output', p_run.output
+      'output', pgflow._redacted(p_run.output, p_run.redact)
     )::pgflow.event;
   end if;
   return (
@@ -22,7 +22,7 @@ begin
       'event_type', 'run:started', 'run_id', p_run.run_id, 'flow_slug', p_run.flow_slug, 'status', 'started',
       'remaining_steps', p_run.remaining_steps, 'started_at', p_run.started_at
     ),
-    'input', p_run.input
+    'input', pgflow._redacted(p_run.input, p_run.redact)
   )::pgflow.event;
 end
 $$;

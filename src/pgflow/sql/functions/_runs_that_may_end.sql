@@ -1,5 +1,6 @@
--- Pick the runs of a batch of completions that must be locked exclusively: those in which a condition may fail the run,
--- and those that get something else than an array for a map to go over. A plan never changes, so no lock is needed.
+-- Pick the runs of a batch of completions that must be locked exclusively: those in which a condition may fail the
+-- run, and those that get something else than an array for a map to go over, or more items than a map of theirs may
+-- have. A plan never changes, so no lock is needed.
 create or replace function pgflow._runs_that_may_end(p_run_ids uuid[], p_step_slugs text[], p_outputs jsonb[])
 returns uuid[]
 language plpgsql
@@ -19,7 +20,12 @@ begin
       where known.run_id = report.run_id and known.step_slug = report.step_slug
       offset 0
     ) as state
-    where state.feeds_map and coalesce(jsonb_typeof(report.output), 'null') <> 'array'
+    where state.feeds_map and case
+      when jsonb_typeof(report.output) = 'array' then jsonb_array_length(report.output) > (
+        select run.max_items from pgflow.runs as run where run.run_id = report.run_id
+      )
+      else true
+    end
   );
 end
 $$;

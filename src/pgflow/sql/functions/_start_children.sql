@@ -21,7 +21,7 @@ begin
       remaining_tasks = case when state.remaining_deps = 1 then 1 end
     where state.run_id = p_run_id and state.step_slug = v_slug and state.status = 'created' and state.remaining_deps > 0
     returning
-      state.status, state.deps, state.start_delay, state.started_at, state.max_attempts, state.timeout,
+      state.status, state.deps, state.start_delay, state.started_at, state.max_attempts, state.timeout, state.last_fence,
       coalesce(state.queue_name, state.flow_slug) as queue_name
     into v_child;
     if v_child.status = 'started' then
@@ -34,7 +34,7 @@ begin
       );
       v_grant := pgflow._enqueue_single(
         p_run_id, p_flow_slug, v_slug, v_child.deps, v_child.queue_name, v_child.start_delay, v_child.started_at,
-        v_child.max_attempts, v_child.timeout, v_taker
+        v_child.max_attempts, v_child.timeout, v_child.last_fence, v_taker
       );
       if v_grant.run_id is not null then
         v_granted := v_granted || v_grant;

@@ -13,7 +13,7 @@ begin
         'event_type', 'step:completed', 'run_id', p_step.run_id, 'flow_slug', p_step.flow_slug,
         'step_slug', p_step.step_slug, 'status', 'completed', 'completed_at', p_step.completed_at
       ),
-      'output', p_step.output
+      'output', pgflow._redacted_output(p_step.step_slug, p_step.output, p_step.redact)
     )::pgflow.event;
   end if;
   return (

@@ -1,5 +1,6 @@
--- Find the completions of a batch that are due but give a map something else than an array to go over. A map whose
--- tasks are known already, or that a condition is going to skip, is not violated. Called under the runs' locks.
+-- Find the completions of a batch that are due but give a map something else than an array to go over, or more items
+-- than maps of its flow may have. A map whose tasks are known already, or that a condition is going to skip, is not
+-- violated. Called under the runs' locks.
 create or replace function pgflow._type_violations(
   p_run_ids uuid[], p_step_slugs text[], p_task_indexes integer[], p_attempts integer[], p_outputs jsonb[]
 )
@@ -26,7 +27,12 @@ begin
   ) as task
   where
     state.feeds_map
-    and coalesce(jsonb_typeof(report.output), 'null') <> 'array'
+    and case
+      when jsonb_typeof(report.output) = 'array' then jsonb_array_length(report.output) > (
+        select run.max_items from pgflow.runs as run where run.run_id = report.run_id
+      )
+      else true
+    end
     and report.run_status = 'started'
     and report.step_status = 'started'
     and task.status = 'started'

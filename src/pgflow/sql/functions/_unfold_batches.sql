@@ -28,12 +28,12 @@ begin
 
   insert into pgflow.step_tasks (
     flow_slug, run_id, step_slug, task_index, status, attempts_count, released_count, requeued_count, last_requeued_at,
-    queued_at, started_at, last_worker_id, input
+    queued_at, started_at, last_worker_id, input, losses
   )
   select
     batch.flow_slug, batch.run_id, batch.step_slug, batch.task_index + item.position - 1, batch.status,
     batch.attempts_count, batch.released_count, batch.requeued_count, batch.last_requeued_at, batch.queued_at,
-    batch.started_at, batch.last_worker_id, item.input
+    batch.started_at, batch.last_worker_id, item.input, batch.losses
   from unnest(p_held.ctids) as held (place)
   inner join pgflow.step_tasks as batch on held.place = batch.ctid
   cross join lateral jsonb_array_elements(batch.input) with ordinality as item (input, position)

@@ -16,7 +16,7 @@ begin
       using errcode = 'no_data_found', hint = 'pgflow.flow_versions lists the versions of a flow.';
   end if;
   return query
-  select (jsonb_populate_record(null::pgflow.step_states, step.value || jsonb_build_object(
+  select (jsonb_populate_record(null::pgflow.step_states, known.options || jsonb_build_object(
     'flow_slug', p_flow_slug,
     'step_slug', step.value ->> 'slug',
     'step_index', step.position - 1,
@@ -28,6 +28,14 @@ begin
     'when_exhausted', coalesce(step.value ->> 'when_exhausted', 'fail')
   ))).*
   from jsonb_array_elements(v_definition -> 'steps') with ordinality as step (value, position)
+  cross join lateral (
+    select coalesce(jsonb_object_agg(field.name, field.value), '{}') as options
+    from jsonb_each(step.value) as field (name, value)
+    where field.name in (
+      'max_attempts', 'base_delay', 'timeout', 'start_delay', 'max_delay', 'jitter', 'initial_tasks', 'max_failed_tasks',
+      'max_failed_percent', 'batch_size', 'required_input_pattern', 'forbidden_input_pattern'
+    )
+  ) as known
   order by step.position;
 end
 $$;

@@ -34,6 +34,13 @@ declare
     select dep from (select distinct unnest(deps_slugs) as dep) as dependency order by dep collate "C"
   );
 begin
+  perform pgflow._refuse_beyond_limits(add_step.flow_slug, null, jsonb_build_array(jsonb_build_object(
+    'slug', add_step.step_slug, 'depends_on', to_jsonb(add_step.deps_slugs), 'max_attempts', add_step.max_attempts,
+    'base_delay', add_step.base_delay, 'timeout', add_step.timeout, 'start_delay', add_step.start_delay,
+    'max_delay', add_step.max_delay, 'initial_tasks', add_step.initial_tasks,
+    'required_input_pattern', add_step.required_input_pattern,
+    'forbidden_input_pattern', add_step.forbidden_input_pattern
+  )));
   if step_type = 'map' and cardinality(deps_slugs) > 1 then
     raise exception 'Map step "%" can have at most one dependency, but % were provided: %',
       add_step.step_slug, cardinality(deps_slugs), array_to_string(deps_slugs, ', ');
@@ -70,6 +77,7 @@ begin
   from pgflow.steps as step
   where step.flow_slug = add_step.flow_slug
   returning * into v_step;
+  perform pgflow._refuse_more_steps(v_step);
   insert into pgflow.deps (flow_slug, dep_slug, step_slug)
   select add_step.flow_slug, dep, add_step.step_slug from unnest(v_deps) as dep;
   update pgflow.flows as flow set shape_hash = null

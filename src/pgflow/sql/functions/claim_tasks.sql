@@ -23,8 +23,7 @@ declare
 begin
   perform 1 from pgflow.workers as worker where worker.worker_id = claim_tasks.worker_id;
   if not found then
-    raise exception 'Worker % is not registered', claim_tasks.worker_id
-      using errcode = 'foreign_key_violation', hint = 'Call pgflow.register_worker first.';
+    perform pgflow._refuse_worker(claim_tasks.worker_id);
   end if;
   if claim_tasks.handlers is not null then
     v_steps := array(select split_part(handler, '(', 1) from unnest(claim_tasks.handlers) as handler);
@@ -41,6 +40,9 @@ begin
     return;
   end if;
   perform 1 from pgflow.workers as worker where worker.worker_id = claim_tasks.worker_id for key share;
+  if not found then
+    perform pgflow._refuse_worker(claim_tasks.worker_id);
+  end if;
 
   if cardinality(v_read.msg_ids) = 1 then
     v_granted[1] := pgflow._grant_single(

@@ -1,7 +1,8 @@
 -- Define a flow as a whole, from code or an agent. A shape that the flow has not had becomes a new version; one that it
 -- had gets its old number back; either is what new runs start with, while live runs keep their plan. Options change in
 -- place. Nothing is deleted. Returns the version.
--- Locks: none when nothing changed; else an advisory one on the slug, then the flow's row.
+-- Locks: none when nothing changed; else an advisory one on the slug, then the flow's row, which add_step and
+-- delete_flow_and_data take as well.
 create or replace function pgflow.define_flow(flow_slug text, definition jsonb)
 returns integer
 language plpgsql
@@ -19,15 +20,19 @@ begin
   perform pgflow._check_definition(v_slug, definition);
   v_options := coalesce(nullif(definition -> 'options', 'null'), '{}');
   v_hash := pgflow._definition_hash(definition);
-  select known.version into v_version
-  from pgflow.flows as flow
-  inner join pgflow.flow_versions as known on flow.flow_slug = known.flow_slug and flow.version = known.version
-  where flow.flow_slug = v_slug and flow.shape_hash = v_hash and known.definition = define_flow.definition;
-  if found then
+  v_version := pgflow._version_in_use(v_slug, v_hash, definition);
+  if v_version is null then
+    perform pg_advisory_xact_lock(hashtextextended('pgflow.define_flow ' || v_slug, 0));
+    v_version := pgflow._version_in_use(v_slug, v_hash, definition);
+  end if;
+  if v_version is not null then
     return v_version;
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('pgflow.define_flow ' || v_slug, 0));
-  v_flow := pgflow.create_flow(v_slug);
+  loop
+    perform pgflow.create_flow(v_slug);
+    select flow.* into v_flow from pgflow.flows as flow where flow.flow_slug = v_slug for no key update;
+    exit when found;
+  end loop;
   v_flow.shape_hash := pgflow._adopt_definition(v_flow);
   update pgflow.flows as flow
   set
@@ -35,7 +40,12 @@ begin
     opt_base_delay = coalesce((v_options ->> 'base_delay')::int, 1),
     opt_timeout = coalesce((v_options ->> 'timeout')::int, 60),
     opt_max_delay = (v_options ->> 'max_delay')::int,
-    opt_jitter = coalesce((v_options ->> 'jitter')::real, 0)
+    opt_jitter = coalesce((v_options ->> 'jitter')::real, 0),
+    redact = (
+      select array_agg(path.value order by path.position)
+      from jsonb_array_elements_text(nullif(v_options -> 'redact', 'null')) with ordinality as path (value, position)
+    ),
+    opt_max_items = (v_options ->> 'max_items')::int
   where flow.flow_slug = v_slug;
 
   insert into pgflow.flow_versions as flow_version (flow_slug, version, shape_hash, definition)

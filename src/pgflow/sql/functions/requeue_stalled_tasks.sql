@@ -32,13 +32,15 @@ begin
     for update of task skip locked
     for key share of run skip locked
   loop
+    v_stalled := pgflow._lock_held_tasks(
+      array[v_task.run_id], array[v_task.step_slug], array[v_task.task_index], array[v_task.attempts_count]
+    );
+    continue when v_stalled.run_ids is null;  -- a task before it, stalled for good, has ended the run or the step
     if v_task.requeued_count >= 3 then
       perform pgflow._stall_for_good(v_task.run_id, v_task.step_slug, v_task.task_index);
       continue;
     end if;
-    v_stalled := pgflow._unfold_batches(pgflow._lock_held_tasks(
-      array[v_task.run_id], array[v_task.step_slug], array[v_task.task_index], array[v_task.attempts_count]
-    ));
+    v_stalled := pgflow._unfold_batches(v_stalled);
     update pgflow.step_tasks as task
     set
       status = 'queued', started_at = null, last_worker_id = null,

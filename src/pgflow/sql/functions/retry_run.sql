@@ -1,7 +1,8 @@
 -- Take a run up again where it failed, without repeating what succeeded: tasks that failed get all their attempts anew,
 -- steps downstream of them run again, everything else stays. Also for a completed run some of whose map's items failed
 -- under a policy that allows it. With a step only that step's failures are taken up. Refused while the run is live,
--- after a cancellation, and when nothing failed. Locks: the run exclusively, then steps, tasks and messages.
+-- after a cancellation, when nothing failed, and when a step has failed that is neither taken up nor behind one that is.
+-- Locks: the run exclusively, then steps, tasks and messages.
 create or replace function pgflow.retry_run(run_id uuid, step_slug text default null)
 returns setof pgflow.runs
 language plpgsql
@@ -12,6 +13,7 @@ as $$
 declare
   v_run pgflow.runs;
   v_retried text[];
+  v_failed text;
 begin
   perform pgflow._require_read_committed();
   select run.* into v_run from pgflow.runs as run where run.run_id = retry_run.run_id for update;
@@ -32,9 +34,20 @@ begin
       using errcode = 'object_not_in_prerequisite_state',
       hint = 'Retry a run that has failed, or a completed one with failed items.';
   end if;
-
-  perform pgflow._reset_downstream(v_run.run_id, v_retried);
-  perform pgflow._reopen_steps(v_run.run_id, v_retried);
+  v_retried := pgflow._reset_downstream(v_run.run_id, v_retried);
+  select state.step_slug into v_failed from pgflow.step_states as state
+  where state.run_id = v_run.run_id and state.status = 'failed' and state.step_slug <> all(v_retried);
+  if found then
+    raise exception 'Run % has failed in step "%", so it can''t go on with step "%" alone',
+      v_run.run_id, v_failed, retry_run.step_slug
+      using errcode = 'object_not_in_prerequisite_state',
+      hint = 'Retry the step that has failed, or name none.';
+  end if;
+  perform pgflow._reopen_steps(v_run.run_id, v_retried || array(
+    select state.step_slug from pgflow.step_states as state
+    where state.run_id = v_run.run_id and state.status = 'started'
+    order by state.step_slug
+  ));
   update pgflow.runs as run
   set
     status = 'started', failed_at = null, completed_at = null, output = null, error_message = null,

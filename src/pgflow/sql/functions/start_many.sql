@@ -20,6 +20,7 @@ as $$
 declare
   v_plan pgflow.plan := pgflow._plan(start_many.flow_slug, start_many.version);
   v_runs pgflow.runs[];
+  v_found int;
 begin
   if
     cardinality(start_many.idempotency_keys) <> cardinality(start_many.inputs)
@@ -29,18 +30,19 @@ begin
       cardinality(start_many.inputs) using errcode = 'invalid_parameter_value';
   end if;
   if (v_plan.summary).has_root_maps then
-    perform pgflow._check_array_input(start_many.flow_slug, given.input) from unnest(start_many.inputs) as given (input);
+    perform pgflow._check_array_input(start_many.flow_slug, given.input, (v_plan.summary).max_items)
+    from unnest(start_many.inputs) as given (input);
   end if;
   with started as (
     insert into pgflow.runs as run (
       run_id, flow_slug, input, idempotency_key, flow_version,
-      remaining_steps, has_maps, has_conditions, may_fail_on_condition
+      remaining_steps, has_maps, has_conditions, may_fail_on_condition, redact, max_items
     )
     select
       coalesce(given.run_id, gen_random_uuid()), start_many.flow_slug, given.input, given.idempotency_key,
       coalesce((v_plan.summary).version, 1), coalesce((v_plan.summary).steps, 0),
       coalesce((v_plan.summary).has_maps, false), coalesce((v_plan.summary).has_conditions, false),
-      coalesce((v_plan.summary).may_fail_on_condition, false)
+      coalesce((v_plan.summary).may_fail_on_condition, false), (v_plan.summary).redact, (v_plan.summary).max_items
     from unnest(start_many.inputs, start_many.idempotency_keys, start_many.run_ids) with ordinality
       as given (input, idempotency_key, run_id, position)
     order by given.position
@@ -52,6 +54,11 @@ begin
     return query select * from pgflow._runs_in_order(
       start_many.flow_slug, start_many.idempotency_keys, array(select run.run_id from unnest(v_runs) as run)
     );
+    get diagnostics v_found = row_count;
+    if v_found < cardinality(start_many.inputs) then
+      raise exception 'Flow % has a run with such an idempotency key that this role may not see', start_many.flow_slug
+        using hint = 'Begin the keys of each tenant with its name.';
+    end if;
   else
     return query select * from unnest(v_runs);
   end if;

@@ -1,7 +1,8 @@
 -- Start the tasks of messages that a worker has read itself. Tasks that are not queued, or whose run or step is not
 -- live, are left out silently. Each message stays hidden until shortly after the step's timeout. Batches are taken apart,
 -- since callers know of none.
--- Locks: the runs shared, the tasks' rows that are free, then the messages.
+-- Locks: the flow's row shared before its queue is read, since delete_flow_and_data drops that under its lock on the flow;
+-- then the runs shared, the tasks' rows that are free, the messages.
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid)
 returns setof pgflow.step_task_record
 language plpgsql
@@ -17,6 +18,7 @@ begin
   if coalesce(cardinality(start_tasks.msg_ids), 0) = 0 then
     return;
   end if;
+  perform 1 from pgflow.flows as flow where flow.flow_slug = start_tasks.flow_slug for key share;
   execute format(
     $sql$
     select array_agg(message.msg_id), array_agg(message.message)
