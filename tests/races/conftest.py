@@ -54,6 +54,7 @@ def empty(connection: Connection) -> None:
     """Delete all rows and queues: tests that come later count whole tables."""
     for table in TABLES:
         connection.execute(sql.SQL("delete from {}").format(sql.Identifier("pgflow", table)))
+    rows(connection, "select pgflow._drop_queue_functions(queue_name) from pgmq.list_queues()")
     rows(connection, "select pgmq.drop_queue(queue_name) from pgmq.list_queues()")
     connection.execute("drop schema if exists realtime cascade")
     connection.commit()

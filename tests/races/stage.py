@@ -70,6 +70,14 @@ class Stage:
             else:
                 session.close()
 
+    def clear(self) -> None:
+        """Take the sessions back that are outside every transaction, for the acts to come."""
+        kept = (self._observer, self.setup)
+        for session in [one for one in self._sessions if one not in kept]:
+            if session.info.transaction_status is TransactionStatus.IDLE:
+                self._sessions.remove(session)
+                self._spare.append(session)
+
     def act(self, do: Callable[[Connection], ResultT]) -> Actor[ResultT]:
         """Let a new session do something in one transaction, in the background."""
         session = self.session()

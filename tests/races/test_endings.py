@@ -22,6 +22,7 @@ from tests.support.sql import (
     state,
     statuses,
     task,
+    tasks,
     value,
 )
 from tests.support.tasks import break_down, expire, one_step, outcomes, root_map, succeed
@@ -122,6 +123,41 @@ def test_fault_14_prune_leaves_a_run_alone_that_is_being_completed(stage: Stage)
     completing.commit()
     assert pruning.error is None
     assert run(stage.setup, run_id)["status"] == "completed"
+
+
+PRUNE = "select pgflow.prune_data_older_than('30 days')"
+AGE = "update pgflow.workers set last_heartbeat_at = now() - interval '40 days'"
+
+
+def test_fault_14_a_prune_does_not_wait_for_tasks_of_a_worker_that_it_deletes(stage: Stage) -> None:
+    define(stage.setup, "f", {"m": {"step_type": "map"}})
+    run_id = start(stage.setup, "f", [0, 1])["run_id"]
+    granted = claim(stage.setup, "f", 2)
+    rows(stage.setup, AGE)
+    holding = stage.session()
+    succeed(holding, granted[:1])
+    stage.act(lambda session: rows(session, PRUNE)).result()
+    holding.commit()
+    assert value(stage.setup, "select count(*) from pgflow.workers") == 1
+    left = [one["task_index"] for one in tasks(stage.setup, run_id) if one["last_worker_id"]]
+    assert left == [granted[0]["task_index"]]
+    rows(stage.setup, PRUNE)
+    assert value(stage.setup, "select count(*) from pgflow.workers") == 0
+
+
+def test_fault_14_a_prune_and_a_report_that_takes_a_batch_apart_do_not_deadlock(
+    stage: Stage,
+) -> None:
+    run_id = root_map(stage.setup, 4, batch_size=2)
+    granted = claim(stage.setup, "numbers", 2)
+    rows(stage.setup, AGE)
+    failing, pruning = stage.together(
+        stage.gate("select 1 from pgflow.step_tasks where task_index = 2 for update"),
+        lambda session: break_down(session, granted),
+        lambda session: rows(session, PRUNE),
+    )
+    assert (failing.result(), pruning.error) == (["accepted", "accepted"], None)
+    assert len(tasks(stage.setup, run_id)) == 4
 
 
 # 17

@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.support.sql import Connection, Row, change, define, jsonb, rows, run, start, value
-from tests.support.tasks import version
+from tests.support.sql import (
+    Connection,
+    Row,
+    add_step,
+    call,
+    change,
+    define,
+    jsonb,
+    rows,
+    run,
+    start,
+    value,
+    worker,
+)
+from tests.support.tasks import one_step, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,3 +206,59 @@ def test_a_definition_between_the_reads_of_a_plan_gives_the_new_one(
     assert run(setup, started["run_id"])["input"] == {}
     again = rows(setup, "select * from pgflow.start_flow('f', %s)", jsonb({}))[0]
     assert plan_of(setup, again) == PLANS[int(redefine)]
+
+
+# Definitions beside other definitions and deletions
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_a_definition_behind_a_deletion_makes_the_flow_anew(session: Stage, deletes: bool) -> None:
+    deleting = session.session()
+    rows(deleting, "select pgflow.delete_flow_and_data('f')")
+    defining = session.act(define_new)
+    assert session.blocked(defining)
+    if deletes:
+        deleting.commit()
+    else:
+        deleting.rollback()
+    found = defining.result()
+    assert found == (1 if deletes else 2)
+    assert plan_of(session.setup, start(session.setup, "f")) == (found, *PLANS[1][1:])
+
+
+def test_a_definition_behind_an_added_step_keeps_that_as_a_version(stage: Stage) -> None:
+    define_old(stage.setup)
+    adding = stage.session()
+    add_step(adding, "f", "extra", ["a"])
+    defining = stage.act(define_new)
+    assert stage.blocked(defining)
+    adding.commit()
+    assert defining.result() == 3
+    started = start(stage.setup, "f", version=2)
+    assert [slug for slug, *_ in plan_of(stage.setup, started)[2]] == ["a", "extra"]
+
+
+def test_of_two_equal_definitions_at_once_the_second_changes_nothing(stage: Stage) -> None:
+    define_old(stage.setup)
+    first = stage.session()
+    define_new(first)
+    second = stage.act(define_new)
+    assert stage.blocked(second)
+    revision = value(first, "select revision from pgflow.flows")
+    first.commit()
+    assert second.result() == 2
+    assert value(stage.setup, "select revision from pgflow.flows") == revision
+
+
+def test_a_worker_that_reads_messages_itself_and_a_deletion_do_not_deadlock(stage: Stage) -> None:
+    one_step(stage.setup)
+    worker_id = worker(stage.setup, "f")
+    deleting, starting = stage.together(
+        stage.gate("select 1 from pgmq.q_f for update"),
+        lambda session: rows(session, "select pgflow.delete_flow_and_data('f')"),
+        lambda session: call(
+            session, "start_tasks", flow_slug="f", msg_ids=[1], worker_id=worker_id
+        ),
+    )
+    assert deleting.error is None
+    assert isinstance(starting.error, psycopg.errors.UndefinedTable)
