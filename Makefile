@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pg15 test-pgmq check format bench bench-peers bench-million bench-scaling docs lock clean
+.PHONY: help setup demo test test-pg15 test-pgmq check audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -32,13 +32,29 @@ test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15
 test-pgmq: $(READY) ## the SQL's tests on the oldest pgmq that a package index has as SQL
 	sh tools/with-pgmq.sh 1.1.3 $(PYTEST) tests/sql tests/races tests/faults
 
-check: $(READY) ## format, lint, types, layers, SQL
+soak: $(READY) ## 10,000 schedules, all races at all locks, a long hunt; writes docs/reliability.md (about an hour)
+	PGFLOW_TEST_SCHEDULES=10000 $(PYTEST) --timeout 3600 tests/model
+	PGFLOW_TEST_ALL_LOCKS=1 $(PYTEST) tests/races/test_matrix.py
+	$(MAKE) soak-chaos
+
+soak-chaos: $(READY) ## 1,000 killed workers, 200 crashes of the database, 1,000 commits in doubt (about 25 min)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --kills 1000 --crashes 200 --doubts 1000 --write docs/reliability.md
+
+mutants: $(READY) ## plant faults in the SQL, show which test notices; writes docs/mutants.md (about 20 min)
+	$(BIN)/python -m tools.mutants --write
+
+check: $(READY) ## format, lint, types, layers, SQL, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+	$(BIN)/ast-grep scan --config tools/ast-grep/sgconfig.yml src
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 0 src/pgflow/sql
+
+audit: $(READY) ## look for known vulnerabilities of the locked packages (needs a vulnerability service)
+	$(BIN)/python tools/audit.py requirements-dev.lock
 
 format: $(READY) ## put Python and SQL in form
 	$(BIN)/ruff format .
@@ -57,6 +73,11 @@ bench-million: $(READY) ## a map of a million items: curve, memory, small runs b
 
 bench-scaling: $(READY) ## 1 to 8 worker processes: throughput, waits, costs (about 4 min)
 	$(BIN)/python -m benchmarks.scaling --write
+
+SEED ?= 20
+SECONDS ?= 120
+chaos: $(READY) ## kill, stop and cut workers, server and network for SECONDS, from SEED; then check that nothing was lost
+	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS)
 
 docs: $(READY) ## check the links and run the snippets of README and docs
 	$(BIN)/pytest tests/examples
