@@ -84,13 +84,33 @@ class Run:
 
         Raises RunFailed, RunCancelled, or WaitTimeout after `timeout` seconds; the run goes on.
         """
+        return await self._ended(await self._within(timeout, self._end()))
+
+    async def watch(self, timeout: float | None = None) -> RunSummary:  # noqa: ASYNC109 - as for wait
+        """Show the run on standard output while it works, then do as `wait` does.
+
+        A terminal gets a tree with progress, retries and time left, anything else a line for each change.
+
+        >>> run = await client.start(campaign, Campaign(campaign_id=123))
+        >>> await run.watch()
+        """
+        from pgflow.live.follow import watch  # noqa: PLC0415 - loads rich
+
+        snapshot = await self._within(timeout, watch(self._database, self.id))
+        return await self._ended(snapshot.run.status)
+
+    async def _within(self, limit: float | None, ending: Awaitable[T]) -> T:
+        """Await the end of the run, or raise WaitTimeout."""
         try:
-            async with asyncio.timeout(timeout):
-                status = await self._end()
+            async with asyncio.timeout(limit):
+                return await ending
         except TimeoutError as error:
-            message = f"run {self.id} of flow {self.flow_slug} has not ended within {timeout:g} s"
+            message = f"run {self.id} of flow {self.flow_slug} has not ended within {limit:g} s"
             hint = f"It goes on. See why it waits: pgflow show {self.id}"
             raise WaitTimeout(message, hint=hint) from error
+
+    async def _ended(self, status: RunStatus) -> RunSummary:
+        """Raise as the run's end asks for, or return the run."""
         if status is RunStatus.FAILED:
             failure = _found(await self._database.run_failure(self.id), self.id)
             raise RunFailed(self.id, *failure)

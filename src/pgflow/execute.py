@@ -46,6 +46,7 @@ def execute(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result: ...
 @overload
@@ -56,6 +57,7 @@ def execute(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result: ...
 def execute(
@@ -66,12 +68,14 @@ def execute(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result:
     """Run a flow in a plain script and return the outputs of its leaf steps.
 
     `dsn`, else PGFLOW_DSN, names the server. Raises RunFailed, RunCancelled, or WaitTimeout after
-    `timeout` seconds, which leaves the run to other workers. `value_codec` is as for Database.connect.
+    `timeout` seconds, which leaves the run to other workers. `live` shows the run on standard output
+    while it works. `value_codec` is as for Database.connect.
 
     >>> result = execute(campaign, Campaign(campaign_id=123))
     >>> result[track_results]
@@ -83,6 +87,7 @@ def execute(
         "timeout": timeout,
         "key": key,
         "concurrency": concurrency,
+        "live": live,
         "value_codec": value_codec,
     }
     return asyncio.run(execute_async(flow, input, **options))
@@ -97,6 +102,7 @@ async def execute_async(
     timeout: float | None = None,  # noqa: ASYNC109 - as below
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result: ...
 @overload
@@ -107,6 +113,7 @@ async def execute_async(
     timeout: float | None = None,  # noqa: ASYNC109 - as below
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result: ...
 async def execute_async(
@@ -117,13 +124,14 @@ async def execute_async(
     timeout: float | None = None,  # noqa: ASYNC109 - raises more than it would
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result:
     """Do as `execute` does, in a running event loop; a Database is used and stays open."""
     Border.refuse_inside("execute_async()")
     async with _database(dsn, value_codec) as database:
         return await _perform(
-            database, flow, flow, input, key=key, limit=timeout, concurrency=concurrency
+            database, flow, flow, input, key=key, limit=timeout, concurrency=concurrency, live=live
         )
 
 
@@ -136,6 +144,7 @@ async def execute_dynamic(
     timeout: float | None = None,  # noqa: ASYNC109 - raises more than it would
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result:
     """Run a flow that the database defines, with one function for each of its steps.
@@ -150,7 +159,14 @@ async def execute_dynamic(
     async with _database(db, value_codec) as database:
         await _require_functions(database, slug, handlers)
         return await _perform(
-            database, slug, {slug: handlers}, input, key=key, limit=timeout, concurrency=concurrency
+            database,
+            slug,
+            {slug: handlers},
+            input,
+            key=key,
+            limit=timeout,
+            concurrency=concurrency,
+            live=live,
         )
 
 
@@ -163,6 +179,7 @@ def execute_dynamic_sync(
     timeout: float | None = None,
     key: str | None = None,
     concurrency: int = CONCURRENCY,
+    live: bool = False,
     value_codec: ValueCodec | None = None,
 ) -> Result:
     """Do as `execute_dynamic` does, in a plain script."""
@@ -172,6 +189,7 @@ def execute_dynamic_sync(
         "timeout": timeout,
         "key": key,
         "concurrency": concurrency,
+        "live": live,
         "value_codec": value_codec,
     }
     return asyncio.run(execute_dynamic(slug, input, handlers, dsn, **options))
@@ -186,6 +204,7 @@ async def _perform(
     key: str | None,
     limit: float | None,
     concurrency: int,
+    live: bool,
 ) -> Result:
     # What is wrong with the input or the handlers shows before anything is written or started.
     encode_start(flow, value)
@@ -193,7 +212,7 @@ async def _perform(
     run = await Client(database).start(flow, value, key=key)
     worker = Worker(database, flows, concurrency=concurrency, drain_timeout=DRAIN_TIMEOUT)
     working = asyncio.create_task(worker.run_until(run.id))
-    waiting = asyncio.create_task(run.wait(limit))
+    waiting = asyncio.create_task(run.watch(limit) if live else run.wait(limit))
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():

@@ -129,6 +129,38 @@ async def test_a_timeout_leaves_the_run_to_others(db: Database) -> None:
     )
 
 
+async def test_live_tells_on_standard_output_what_happens(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = await execute_async(make_flow(), Order(4), dsn=db, live=True)
+    told = capsys.readouterr().out.splitlines()
+    assert result["receipt"] == Receipt(4, 9.0)
+    assert [line.split()[1] for line in told if " completed in " in line] == [
+        "lines",
+        "price",
+        "receipt",
+    ]
+    assert any("4 of 4 tasks" in line for line in told)
+
+
+async def test_live_raises_what_waiting_raises(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flow = Flow[Order]("nap")
+
+    @flow.step()
+    async def nap(order: Order) -> None:
+        if order.number:
+            raise NonRetryable("no nap")
+        await asyncio.sleep(60)
+
+    with pytest.raises(RunFailed, match="no nap"):
+        await execute_async(flow, Order(1), dsn=db, live=True)
+    assert "nap failed" in capsys.readouterr().out
+    with pytest.raises(WaitTimeout, match=r"not ended within 0\.5 s"):
+        await execute_async(flow, Order(0), dsn=db, live=True, timeout=0.5)
+
+
 async def test_a_bad_input_starts_nothing(db: Database) -> None:
     flow: Flow[Any] = Flow("anything")
 

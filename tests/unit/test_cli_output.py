@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from pgflow.cli.output import clock, count, one_line, printable, seconds, table
+from pgflow.cli.output import table
+from pgflow.live.text import clock, count, one_line, printable, seconds
 
 ROWS = [
     ("0190a3c4", "failed", 3, "ValueError: a long story about what went wrong, and where"),

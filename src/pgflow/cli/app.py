@@ -72,7 +72,7 @@ def _refuse_undecodable(arguments: Sequence[str]) -> None:
 
 
 def _complain(error: PgflowError) -> NoReturn:
-    from pgflow.cli.output import printable  # noqa: PLC0415 - errors only
+    from pgflow.live.text import printable  # noqa: PLC0415 - errors only
 
     sys.stderr.write(f"pgflow: {printable(str(error))}\n")
     sys.exit(USAGE)

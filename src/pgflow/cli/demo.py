@@ -16,12 +16,12 @@ from rich.console import Console
 
 from pgflow.cli.common import AsJson, Dsn, complete, open_database
 from pgflow.cli.demo_summary import Picture, render_summary
-from pgflow.cli.follow import Display, choose_display, follow, read_record
 from pgflow.cli.output import emit_json
-from pgflow.cli.tree import Snapshot
 from pgflow.client import Client
 from pgflow.database import Database
 from pgflow.errors import RunFailed, UsageError
+from pgflow.live.follow import Display, choose_display, follow, read_record
+from pgflow.live.tree import Snapshot
 from pgflow.records import AttemptOutcome
 from pgflow.supervisor import Supervisor
 

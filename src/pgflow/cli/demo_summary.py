@@ -9,9 +9,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from pgflow.cli.output import count
-from pgflow.cli.tree import RunTree, Snapshot
 from pgflow.demo.audit import Summary
+from pgflow.live.text import count
+from pgflow.live.tree import RunTree, Snapshot
 
 PICTURE_WIDTH = 96
 _FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pgflow.cli.common import AsJson, Dsn
-from pgflow.cli.output import count, emit_json, printable, say
+from pgflow.cli.output import emit_json
+from pgflow.live.text import count, printable, say
 
 if TYPE_CHECKING:
     from pgflow._doctor import Examination, Finding

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from pgflow.cli.common import AsJson, Dsn, complete, one_flow, open_database
-from pgflow.cli.output import emit_json, say, table
+from pgflow.cli.output import emit_json, table
 from pgflow.errors import FlowNotFound
+from pgflow.live.text import say
 from pgflow.records import FlowRecord, StepRecord
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from pgflow.cli.common import Dsn, RunId, complete, open_database, parse_run_id
-from pgflow.cli.output import say
+from pgflow.live.text import say
 
 
 def cancel(

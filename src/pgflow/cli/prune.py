@@ -6,8 +6,9 @@ from typing import Annotated, Final
 import typer
 
 from pgflow.cli.common import AsJson, Dsn, complete, open_database
-from pgflow.cli.output import count, emit_json, say
+from pgflow.cli.output import emit_json
 from pgflow.errors import UsageError
+from pgflow.live.text import count, say
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

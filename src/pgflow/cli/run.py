@@ -10,13 +10,14 @@ import typer
 
 from pgflow._logs import configure_logging
 from pgflow.cli.common import AsJson, Dsn, LogLevel, complete, one_flow, open_database, parse_input
-from pgflow.cli.follow import Display, choose_display, follow, read_record
-from pgflow.cli.output import emit_json, excerpt, one_line, say, seconds
-from pgflow.cli.tree import Snapshot
+from pgflow.cli.output import emit_json, excerpt
 from pgflow.cli.values import Shown
 from pgflow.client import Client
 from pgflow.database import Database
 from pgflow.flow import Flow
+from pgflow.live.follow import Display, choose_display, follow, read_record
+from pgflow.live.text import one_line, say, seconds
+from pgflow.live.tree import Snapshot
 from pgflow.records import FailedTask, RunRecord, RunStatus
 from pgflow.worker import Worker
 

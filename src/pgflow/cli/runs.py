@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from pgflow.cli.common import AsJson, Dsn, Limit, complete, open_database
-from pgflow.cli.output import emit_json, say, seconds, table
+from pgflow.cli.output import emit_json, table
+from pgflow.live.text import say, seconds
 from pgflow.records import RunStatus
 
 

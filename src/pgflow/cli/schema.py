@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pgflow.cli.common import Dsn
-from pgflow.cli.output import say
+from pgflow.live.text import say
 
 Roles = Annotated[
     bool,

@@ -7,13 +7,14 @@ from uuid import UUID
 import typer
 
 from pgflow.cli.common import AsJson, Dsn, Limit, RunId, complete, open_database, parse_run_id
-from pgflow.cli.follow import read_record, read_snapshot
-from pgflow.cli.output import emit_json, excerpt, one_line, say, table
+from pgflow.cli.output import emit_json, excerpt, table
 from pgflow.cli.run import document
-from pgflow.cli.tree import RunTree
 from pgflow.cli.values import Shown
 from pgflow.database import Database
 from pgflow.errors import UsageError, did_you_mean
+from pgflow.live.follow import read_record, read_snapshot
+from pgflow.live.text import one_line, say
+from pgflow.live.tree import RunTree
 from pgflow.records import AttemptOutcome, AttemptRecord, TaskRecord
 
 ATTEMPTS_READ = 10_000

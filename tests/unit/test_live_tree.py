@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from pgflow.cli.follow import Pace, PlainDisplay
-from pgflow.cli.tree import RunTree, Snapshot
+from pgflow.live.follow import Pace, PlainDisplay
+from pgflow.live.tree import RunTree, Snapshot
 from pgflow.records import RunStatus, RunSummary, StepStatus, StepSummary
 
 RUN = UUID("0190a3c4-1111-7222-8333-444455556666")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from pgflow.cli.output import clock, printable, seconds
+from pgflow.live.text import clock, printable, seconds
 from pgflow.records import RunStatus, StepStatus
 
 if TYPE_CHECKING:

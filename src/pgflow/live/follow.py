@@ -8,9 +8,9 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from pgflow.cli.output import clock, count, one_line, say, seconds
-from pgflow.cli.tree import RunTree, Snapshot
 from pgflow.errors import RunNotFound
+from pgflow.live.text import clock, count, one_line, say, seconds
+from pgflow.live.tree import RunTree, Snapshot
 from pgflow.records import StepStatus
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ async def follow(
         if snapshot.run.status.is_final:
             return snapshot
         await asyncio.sleep(max(interval, SHARE * (monotonic() - began)))
+
+
+async def watch(database: Database, run_id: UUID) -> Snapshot:
+    """Show the run on standard output until it has ended; return how it ended."""
+    with choose_display() as display:
+        return await follow(database, run_id, display.show)
 
 
 async def read_snapshot(database: Database, run_id: UUID, pace: Pace | None = None) -> Snapshot:
@@ -223,7 +229,7 @@ def _sentence(step: StepSummary, eta: float | None) -> str:
     return ", ".join(parts)
 
 
-def choose_display(*, as_json: bool) -> Display:
+def choose_display(*, as_json: bool = False) -> Display:
     """Return the display that fits standard output."""
     if as_json:
         return SilentDisplay()
