@@ -5,26 +5,41 @@ VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ALL_READY := $(VENV)/.ready-all
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pg15 test-pgmq check audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs lock clean
+.PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 setup: $(READY) ## make the virtual environment
 
+setup-all: $(ALL_READY) ## the same, with what the patterns and the documentation need
+
 $(READY): pyproject.toml requirements-dev.lock
 	@sh tools/setup.sh $(VENV)
+	@touch $@
+
+$(ALL_READY): $(READY) requirements-patterns.lock
+	@sh tools/setup.sh $(VENV) requirements-patterns.lock
+	@sh tools/system-packages.sh
 	@touch $@
 
 demo: $(READY) ## run the seed's email campaign on an embedded PostgreSQL
 	@$(BIN)/pgflow demo
 
-test: $(READY) ## all tests, on an embedded PostgreSQL 18
-	$(PYTEST)
+test: $(ALL_READY) ## all tests, on an embedded PostgreSQL 18: the patterns of examples/, then the rest
+	$(PYTEST) tests/patterns
+	$(PYTEST) --ignore tests/patterns
+
+test-patterns: $(ALL_READY) ## the patterns of examples/ only
+	$(PYTEST) tests/patterns
+
+example: $(ALL_READY) ## run a pattern: make example NAME=etl
+	$(BIN)/python -m examples.$(NAME)
 
 test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15
 	sh tools/with-postgres.sh 15 $(PYTEST) tests/sql tests/schema
@@ -43,7 +58,7 @@ soak-chaos: $(READY) ## 1,000 killed workers, 200 crashes of the database, 1,000
 mutants: $(READY) ## plant faults in the SQL, show which test notices; writes docs/mutants.md (about 20 min)
 	$(BIN)/python -m tools.mutants --write
 
-check: $(READY) ## format, lint, types, layers, SQL, security
+check: $(ALL_READY) ## format, lint, types, layers, SQL, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -82,9 +97,12 @@ chaos: $(READY) ## kill, stop and cut workers, server and network for SECONDS, f
 docs: $(READY) ## check the links and run the snippets of README and docs
 	$(BIN)/pytest tests/examples
 
+PIN := uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links --output-file
+
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --upgrade \
-	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements-dev.lock
+	$(PIN) requirements-dev.lock --upgrade
+	$(PIN) requirements-patterns.lock --upgrade --group patterns --group docs --constraint requirements-dev.lock
 
 clean: ## remove the environment, caches and the embedded server's data
 	rm -rf $(VENV) $(PEERS) .pgflow .hypothesis .mypy_cache .pytest_cache .ruff_cache
