@@ -10,7 +10,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs lock clean
+.PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check package audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -67,6 +67,9 @@ check: $(ALL_READY) ## format, lint, types, layers, SQL, security
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 	$(BIN)/ast-grep scan --config tools/ast-grep/sgconfig.yml src
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 0 src/pgflow/sql
+
+package: $(READY) ## build wheel and sdist, install them with each Python that is here, run a flow with each
+	$(BIN)/python -m tools.package
 
 audit: $(READY) ## look for known vulnerabilities of the locked packages (needs a vulnerability service)
 	$(BIN)/python tools/audit.py requirements-dev.lock
