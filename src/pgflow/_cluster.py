@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pgflow.errors import ConnectionFailed, PermissionDenied, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 log = logging.getLogger("pgflow.embedded")
 
 SYSTEM_USER: Final = "embedded_postgres"
+ACCOUNTS: Final = "/etc"
+"""Where the system's users are; locked while one is looked up and made."""
 OTHER_SERVER: Final = "or set PGFLOW_DSN to the address of a server"
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -53,6 +55,36 @@ FIXED_SETTINGS: Final[Mapping[str, str]] = {
 _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_LIMIT: Final = 103
 _LOG_LIMIT: Final = 10_000_000
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold a lock of the machine's: two calls of useradd at once each make the user, with different numbers."""
+    import fcntl  # noqa: PLC0415 - Linux and macOS only
+
+    lock = os.open(ACCOUNTS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _system_user() -> str:
+    """Return the system user, made if it is missing."""
+    import pwd  # noqa: PLC0415 - start-up time
+
+    with suppress(KeyError):
+        return pwd.getpwnam(SYSTEM_USER).pw_name
+    try:
+        options = ["--system", "--no-create-home", "--user-group", "--shell", "/bin/false"]
+        subprocess.run(["useradd", *options, SYSTEM_USER], check=True, capture_output=True)  # noqa: S603, S607 - PATH of root
+    except (OSError, subprocess.CalledProcessError) as error:
+        message = f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} cannot be made: {error}"
+        raise PermissionDenied(
+            message, hint=f"Add that user, use another than root, {OTHER_SERVER}."
+        ) from error
+    return SYSTEM_USER
 
 
 class Cluster:
@@ -86,19 +118,8 @@ class Cluster:
         """The system user that the server runs as, or nothing for this process's own."""
         if os.geteuid() != 0:
             return ""
-        import pwd  # noqa: PLC0415 - start-up time
-
-        with suppress(KeyError):
-            return pwd.getpwnam(SYSTEM_USER).pw_name
-        try:
-            options = ["--system", "--no-create-home", "--user-group", "--shell", "/bin/false"]
-            subprocess.run(["useradd", *options, SYSTEM_USER], check=True, capture_output=True)  # noqa: S603, S607 - PATH of root
-        except (OSError, subprocess.CalledProcessError) as error:
-            message = f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} cannot be made: {error}"
-            raise PermissionDenied(
-                message, hint=f"Add that user, use another than root, {OTHER_SERVER}."
-            ) from error
-        return SYSTEM_USER
+        with _one_at_a_time():
+            return _system_user()
 
     def make_directory(self) -> None:
         """Create the directory, out of version control's sight; PermissionDenied if it cannot be used."""
