@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make the virtual environment $1 with everything that the lock file $2 pins: by uv where it is, else by venv and pip.
+# Make the virtual environment $1 with everything that the lock file $2 pins: by uv, which comes from the package index where
+# the machine has none, or by pip where that cannot be.
 set -eu
 venv=$1
 lock=${2:-requirements-dev.lock}
@@ -15,17 +16,26 @@ find_python() {
   exit 1
 }
 
-if command -v uv >/dev/null 2>&1; then
-  [ -x "$venv/bin/python" ] || uv venv --quiet --python '>=3.11' "$venv"
-  uv pip install --quiet --python "$venv/bin/python" --requirement "$lock"
-  uv pip install --quiet --python "$venv/bin/python" --no-deps --editable .
-else
+make_environment() {
+  if command -v uv >/dev/null 2>&1; then
+    uv venv --quiet --python '>=3.11' "$venv"
+    return
+  fi
   python=$(find_python)
-  if ! [ -x "$venv/bin/pip" ] && ! "$python" -m venv "$venv"; then
+  if ! "$python" -m venv "$venv"; then
     rm -rf "$venv"
     echo "This Python cannot make virtual environments: install its venv module (apt-get install python3-venv)." >&2
     exit 1
   fi
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$lock"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --editable .
+  "$venv/bin/pip" install --quiet --disable-pip-version-check uv || echo "without uv, which takes longer" >&2
+}
+
+[ -x "$venv/bin/python" ] || make_environment
+
+if uv=$(command -v uv || command -v "$venv/bin/uv"); then
+  install() { "$uv" pip install --quiet --python "$venv/bin/python" "$@"; }
+else
+  install() { "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"; }
 fi
+install --requirement "$lock"
+install --no-deps --editable .
