@@ -35,8 +35,8 @@ def draw(path: Path, runs: Sequence[tuple[str, Load]], reasons: Mapping[int, str
         text = ", ".join(
             f"{getattr(load, what):,} {what}" for what in COLOURS if getattr(load, what)
         )
-        left.text(0, place + 0.42, text, va="center", fontsize=8)
-    left.invert_yaxis()
+        left.text(60, place + 0.42, text, va="center", fontsize=8)
+    left.set_ylim(len(runs) - 0.35, -0.5)
     left.set_xlabel("rows")
     left.xaxis.set_major_formatter("{x:,.0f}")
     left.set_title("Rows of each run", loc="left", fontweight="bold")
