@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document and nothing else"
     )
-    parser.add_argument("--events", type=int, default=5_000)
+    parser.add_argument("--events", type=int, default=5_050)
     parser.add_argument("--rate", type=float, default=700, help="events a second")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--nats-server", help="the program, if it is not on the PATH")
@@ -74,7 +74,11 @@ def show_summary(
     live: Live, figures: audit.Figures, checks: dict[str, bool], seconds: object
 ) -> None:
     """Print what was done and what was checked."""
-    table = Table("shop", title=f"\n{seconds} s, {figures.runs} runs", title_justify="left")
+    table = Table(
+        "shop",
+        title=f"\n{seconds} s, {figures.runs} runs, {figures.short_runs} of them after the interval",
+        title_justify="left",
+    )
     table.add_column("sales", justify="right")
     table.add_column("amount", justify="right")
     for shop, (sales, cents) in sorted(figures.totals.items()):

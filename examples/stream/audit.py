@@ -34,6 +34,8 @@ inner join pgflow.task_attempts as attempt on batch.run_id = attempt.run_id
 where attempt.outcome = 'lost'
 """
 
+RUNS = "select count(*) from stream_example.batches"
+SHORT_RUNS = "select count(*) from stream_example.batches where events < 100"
 OFFSETS = "select taken, redelivered from stream_example.offsets"
 TOTALS = "select shop, sales, cents from stream_example.totals"
 METRICS = (
@@ -46,6 +48,8 @@ class Figures:
     """What was counted, on both sides."""
 
     runs: int
+    short_runs: int
+    """Started by the interval, with fewer events than a batch has."""
     redelivered: int
     """Events that the bridge got again and recognised."""
     published_again: int
@@ -73,7 +77,8 @@ def audit(
     (taken, redelivered), *other_streams = connection.execute(OFFSETS).fetchall()
     inputs = sorted(seq for (seq,) in connection.execute(INPUTS))
     figures = Figures(
-        runs=_one(connection, "select count(*) from stream_example.batches"),
+        runs=_one(connection, RUNS),
+        short_runs=_one(connection, SHORT_RUNS),
         redelivered=redelivered,
         published_again=sum(entry.attempts > 1 for entry in ledger),
         lost_attempts=_one(connection, LOST),
