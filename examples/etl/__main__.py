@@ -50,6 +50,7 @@ class Example:
         """Do all of it."""
         began = time.monotonic()
         file = self.out / "orders.csv"
+        self.say(f"Writing {rows:,} rows to {file}, and starting two workers.")
         truth = generate(file, rows, seed=seed)
         store.create(self.dsn)
         async with (
@@ -96,7 +97,7 @@ class Example:
         await self.note("the file", run)
         self.say(
             f"Worker {killed.pid} was killed (SIGKILL) with {killed.bytes_written:,} bytes of its upsert"
-            f" written; {killed.rows_visible} rows were visible. Another worker loaded them {LEASE} s later."
+            f" written; {killed.rows_visible} rows were visible. Another worker loaded them when its lease of {LEASE} s had ended."
         )
         self.facts["killed"] = asdict(killed)
         with psycopg.connect(self.dsn) as connection:

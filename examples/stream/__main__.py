@@ -74,11 +74,10 @@ def show_summary(
     live: Live, figures: audit.Figures, checks: dict[str, bool], seconds: object
 ) -> None:
     """Print what was done and what was checked."""
-    table = Table(
-        "shop",
-        title=f"\n{seconds} s, {figures.runs} runs, {figures.short_runs} of them after the interval",
-        title_justify="left",
+    live.console.print(
+        f"\n{seconds} s, {figures.runs} runs, {figures.short_runs} of them started by the interval"
     )
+    table = Table("shop")
     table.add_column("sales", justify="right")
     table.add_column("amount", justify="right")
     for shop, (sales, cents) in sorted(figures.totals.items()):

@@ -1,5 +1,6 @@
 """The picture: events published, in runs and written over time, how far behind the flow is, and who was away when."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -34,7 +35,8 @@ def draw(
     zero = min(entry.confirmed_at for entry in ledger)
     published = _line(zero, [(entry.confirmed_at, 1) for entry in ledger])
     taken = _line(zero, _seconds(connection.execute(TAKEN).fetchall()))
-    written = _line(zero, _seconds(connection.execute(WRITTEN).fetchall()))
+    done = _seconds(connection.execute(WRITTEN).fetchall())
+    written = _line(zero, done)
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(10, 5.2), height_ratios=(2.2, 1), sharex=True, layout="constrained"
     )
@@ -44,11 +46,8 @@ def draw(
         (written, GREEN, "written to the totals"),
     ):
         above.step(times, counts, where="post", color=colour, label=label, linewidth=1.8)
-    lag = _line(
-        zero,
-        [(entry.confirmed_at, 1) for entry in ledger]
-        + [(at, -events) for at, events in _seconds(connection.execute(WRITTEN).fetchall())],
-    )
+    behind = [(entry.confirmed_at, 1) for entry in ledger] + [(at, -events) for at, events in done]
+    lag = _line(zero, behind)
     below.fill_between(*lag, step="post", color=GREY, alpha=0.35, linewidth=0)
     for who, (start, end) in outages.items():
         for axes in (above, below):
@@ -60,6 +59,7 @@ def draw(
     above.set_ylabel("events")
     above.yaxis.set_major_formatter("{x:,.0f}")
     above.legend(frameon=False, loc="upper left")
+    below.yaxis.set_major_formatter("{x:,.0f}")
     below.set_ylabel("not yet written")
     below.set_xlabel("seconds since the first event")
     below.set_ylim(bottom=0)
@@ -74,5 +74,9 @@ def _seconds(rows: Sequence[tuple[datetime, int]]) -> list[tuple[float, int]]:
 
 
 def _line(zero: float, changes: Sequence[tuple[float, int]]) -> Line:
-    ordered = sorted(changes)
-    return [at - zero for at, _ in ordered], [*accumulate(change for _, change in ordered)]
+    """Add the changes up, to a hundredth of a second."""
+    at = Counter[float]({0.0: 0})
+    for when, change in changes:
+        at[round(when - zero, 2)] += change
+    times = sorted(at)
+    return times, [*accumulate(at[time] for time in times)]

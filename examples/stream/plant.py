@@ -19,9 +19,9 @@ from .bridge import DURABLE
 from .broker import Broker, create_stream, unacknowledged
 from .live import Counts, Live
 
-DIE_AFTER = 12
+DIE_AFTER = 8
 """Commits after which the bridge is killed, before it has acknowledged the last."""
-BROKER_DIES_AT = 0.5
+BROKER_DIES_AT = 0.6
 """Share of the events published."""
 BROKER_AWAY = 0.7
 """Seconds."""
@@ -68,6 +68,7 @@ class Plant:
 
     async def run(self, events: int, rate: float, seed: int) -> None:
         """Publish the events, and return when all are written and acknowledged."""
+        self._live.note("Starting nats-server, a bridge and two workers.")
         try:
             async with (
                 await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as self._observer,
@@ -78,6 +79,7 @@ class Plant:
                 await self._supervisor.ready()
                 bridge = asyncio.create_task(self._keep_bridge())
                 await self._bridge_is_ready.wait()
+                self._live.note(f"Publishing {events:,} events, {rate:g} a second.")
                 publisher = await self._publish(events, rate, seed)
                 try:
                     with self._live:
