@@ -27,6 +27,7 @@ from .sabotage import kill_in_the_middle_of_the_upsert
 if TYPE_CHECKING:
     from uuid import UUID
 
+FEWEST = 500
 LEASE = 3
 """Seconds until the tasks of a dead worker are granted again; 30 unless told otherwise."""
 
@@ -176,6 +177,8 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
+    if options.rows < FEWEST:
+        parser.error(f"fewer than {FEWEST} rows are loaded before anybody can kill a worker")
     # The killed worker is the example's intention, not a warning.
     logging.getLogger("pgflow").setLevel(logging.CRITICAL)
     options.out.mkdir(parents=True, exist_ok=True)

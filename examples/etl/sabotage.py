@@ -49,17 +49,19 @@ async def kill_in_the_middle_of_the_upsert(dsn: str, run_id: UUID, order_id: str
         await psycopg.AsyncConnection.connect(dsn, autocommit=True) as observer,
     ):
         await holder.execute(HOLD, (order_id,))
+        own = await (await observer.execute(WRITTEN)).fetchone()
         try:
             async with asyncio.timeout(PATIENCE):
                 await _blocked_by(holder.info.backend_pid, observer)
             found = await (await observer.execute(LOADER, (run_id,))).fetchone()
             written = await (await observer.execute(WRITTEN)).fetchone()
             assert found is not None
+            assert own is not None
             assert written is not None
             os.kill(found[0], signal.SIGKILL)
         finally:
             await holder.rollback()
-    return Killed(found[0], *written)
+    return Killed(found[0], bytes_written=written[0] - own[0], rows_visible=written[1])
 
 
 async def _blocked_by(pid: int, observer: psycopg.AsyncConnection) -> None:

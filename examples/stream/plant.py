@@ -15,12 +15,12 @@ import psycopg
 from pgflow import Supervisor
 
 from . import audit
-from .bridge import DURABLE
+from .bridge import BATCH, DURABLE
 from .broker import Broker, create_stream, unacknowledged
 from .live import Counts, Live
 
-DIE_AFTER = 8
-"""Commits after which the bridge is killed, before it has acknowledged the last."""
+BRIDGE_DIES_AT = 0.16
+"""Share of the events in a run; it is killed between that commit and the acknowledgements."""
 BROKER_DIES_AT = 0.6
 """Share of the events published."""
 BROKER_AWAY = 0.7
@@ -77,7 +77,7 @@ class Plant:
                 await self._broker.start()
                 await create_stream(self._broker.url)
                 await self._supervisor.ready()
-                bridge = asyncio.create_task(self._keep_bridge())
+                bridge = asyncio.create_task(self._keep_bridge(events))
                 await self._bridge_is_ready.wait()
                 self._live.note(f"Publishing {events:,} events, {rate:g} a second.")
                 publisher = await self._publish(events, rate, seed)
@@ -154,9 +154,9 @@ class Plant:
         numbers = ("--events", str(events), "--rate", str(rate), "--seed", str(seed))
         return await self._python("publisher", self._broker.url, str(self.ledger), *numbers)
 
-    async def _keep_bridge(self) -> None:
+    async def _keep_bridge(self, events: int) -> None:
         """Keep a bridge running; the first one is to die."""
-        arguments = ["--die-after", str(DIE_AFTER)]
+        arguments = ["--die-after", str(max(1, int(events * BRIDGE_DIES_AT / BATCH)))]
         died_at = None
         while True:
             process = await self._python("bridge", self._broker.url, *arguments)
@@ -181,6 +181,7 @@ class Plant:
             *(sys.executable, "-m", f"{__package__}.{module}", *arguments),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PGFLOW_DSN": self._dsn},
+            start_new_session=True,  # Ctrl-C is for this process, which ends the others
         )
 
 
