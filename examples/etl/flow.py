@@ -29,7 +29,7 @@ class Source:
     path: str
 
 
-etl = Flow[Source]("etl")
+etl = Flow[Source]("etl_example")
 
 
 @etl.step()

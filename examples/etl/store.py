@@ -11,6 +11,11 @@ from pydantic import RootModel
 
 from .rows import Fact, Row
 
+CANCEL = """
+select pgflow.cancel_run(run_id, 'the example began anew')
+from pgflow.run_summary where flow_slug = 'etl_example' and status = 'started'
+"""
+
 SCHEMA = """
 create schema etl_example;
 
@@ -120,8 +125,9 @@ class Load:
 
 
 def create(dsn: str) -> None:
-    """Make the tables anew."""
+    """Make the tables anew, for runs to come: those that were interrupted would still write to them."""
     with psycopg.connect(dsn) as connection:
+        connection.execute(CANCEL)
         connection.execute("drop schema if exists etl_example cascade")
         connection.execute(SCHEMA)
 

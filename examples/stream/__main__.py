@@ -50,7 +50,11 @@ def main() -> int:
     began = time.monotonic()
     live = Live(options.events, quiet=options.json)
     plant = Plant(program, dsn, out, live)
-    asyncio.run(plant.run(options.events, options.rate, options.seed))
+    try:
+        asyncio.run(plant.run(options.events, options.rate, options.seed))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("interrupted\n")
+        return 130
     with psycopg.connect(dsn) as connection:
         figures, checks = audit.audit(
             connection, plant.ledger, options.events, plant.unacknowledged

@@ -96,6 +96,7 @@ async def hand_over(
 
 def main() -> None:
     """Run the bridge as the command line says, until it is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--die-after", type=int, help="end with SIGKILL after so many commits")

@@ -59,10 +59,7 @@ class Broker:
 
     async def start(self) -> None:
         """Start it, and return when it answers."""
-        self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - returns at once; a list, no shell
-            self._command,
-            start_new_session=True,  # Ctrl-C is not for it
-        )
+        self._process = subprocess.Popen(self._command)  # noqa: ASYNC220, S603 - returns at once; a list, no shell
         async with asyncio.timeout(PATIENCE):
             while not await self._answers():
                 if self._process.poll() is not None:

@@ -36,7 +36,7 @@ class Group:
     cents: list[int]
 
 
-stream_metrics = Flow[Batch]("stream_metrics", base_delay=0)
+stream_metrics = Flow[Batch]("stream_example", base_delay=0)
 
 
 @stream_metrics.step()

@@ -68,6 +68,11 @@ class Plant:
 
     async def run(self, events: int, rate: float, seed: int) -> None:
         """Publish the events, and return when all are written and acknowledged."""
+        # However this process is asked to end, it ends the others first.
+        this = asyncio.current_task()
+        assert this is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, this.cancel)
         self._live.note("Starting nats-server, a bridge and two workers.")
         try:
             async with (
@@ -181,7 +186,6 @@ class Plant:
             *(sys.executable, "-m", f"{__package__}.{module}", *arguments),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PGFLOW_DSN": self._dsn},
-            start_new_session=True,  # Ctrl-C is for this process, which ends the others
         )
 
 

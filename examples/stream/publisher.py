@@ -5,6 +5,7 @@ import asyncio
 import csv
 import json
 import random
+import signal
 import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ def read_ledger(ledger: Path) -> list[Entry]:
 
 def main() -> None:
     """Publish as the command line says."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("ledger", type=Path)

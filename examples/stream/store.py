@@ -7,6 +7,11 @@ from uuid import UUID
 
 import psycopg
 
+CANCEL = """
+select pgflow.cancel_run(run_id, 'the example began anew')
+from pgflow.run_summary where flow_slug = 'stream_example' and status = 'started'
+"""
+
 SCHEMA = """
 create schema stream_example;
 
@@ -86,8 +91,9 @@ class Metric:
 
 
 def create(dsn: str) -> None:
-    """Make the tables anew."""
+    """Make the tables anew, for runs to come: those that were interrupted would still write to them."""
     with psycopg.connect(dsn) as connection:
+        connection.execute(CANCEL)
         connection.execute("drop schema if exists stream_example cascade")
         connection.execute(SCHEMA)
 

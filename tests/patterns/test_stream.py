@@ -184,6 +184,15 @@ async def test_the_run_and_the_offsets_exist_together_or_not_at_all(
     assert await bridge.offsets() == ("{[1,3)}", 0)
 
 
+async def test_an_interrupted_example_does_not_write_to_the_next_one(
+    bridge: Bridge, database_url: str
+) -> None:
+    await bridge.take(1, 2)
+    store.create(database_url)
+    statuses = query(database_url, "select status::text from pgflow.runs")
+    assert statuses == [("cancelled",)]
+
+
 def test_sales_are_grouped_by_shop() -> None:
     sales = [Sale(1, "Oslo", 5), Sale(2, "Berlin", 7), Sale(3, "Oslo", 6)]
     assert aggregate(Batch(sales)) == [Group("Berlin", [7]), Group("Oslo", [5, 6])]
