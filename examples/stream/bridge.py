@@ -62,9 +62,9 @@ async def batches(stream: JetStreamContext) -> AsyncIterator[list[Msg]]:
     while True:
         buffer: list[Msg] = []
         until = clock() + INTERVAL
-        while len(buffer) < BATCH and (rest := until - clock()) > 0:
+        while (room := BATCH - len(buffer)) and (rest := until - clock()) > 0:
             try:
-                buffer += await subscription.fetch(BATCH - len(buffer), timeout=rest)
+                buffer += await subscription.fetch(room, timeout=rest)
             except TimeoutError:
                 pass
             except nats.errors.Error:  # the broker is away
