@@ -62,7 +62,7 @@ async def batches(stream: JetStreamContext) -> AsyncIterator[list[Msg]]:
     while True:
         buffer: list[Msg] = []
         until = clock() + INTERVAL
-        while (room := BATCH - len(buffer)) and (rest := until - clock()) > 0:
+        while (room := BATCH - len(buffer)) > 0 and (rest := until - clock()) > 0:
             try:
                 buffer += await subscription.fetch(room, timeout=rest)
             except TimeoutError:
