@@ -1,0 +1,219 @@
+"""The ETL pattern: every row is loaded or accounted for, whatever dies, and nothing is loaded twice."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import psycopg
+import pytest
+
+from examples.etl import store
+from examples.etl.flow import Source, clean, etl, load, numbered, transform, validate
+from examples.etl.generate import FAULTS, generate
+from examples.etl.mend import mend
+from examples.etl.reference import COUNTRIES, RATES
+from examples.etl.rows import BadRow, Fact, Order, Row
+from pgflow import RunFailed, execute
+from tests.support.patterns import ROOT, run_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+GOOD = {
+    "order_id": "A-000001",
+    "ordered_on": "2026-02-28",
+    "customer": " ada  LOVELACE ",
+    "country": "deutschland ",
+    "quantity": "3",
+    "unit_price": "10.50",
+    "currency": "usd",
+}
+
+
+def query(dsn: str, text: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(text.encode()).fetchall()
+
+
+def records(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as source:
+        return list(csv.DictReader(source))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_row_is_loaded_once_or_in_quarantine(database_url: str, tmp_path: Path) -> None:
+    facts = run_pattern("etl", database_url, tmp_path, timeout=200)
+    assert facts["checks"]
+    assert all(facts["checks"].values()), facts
+    source = records(tmp_path / "orders.csv")
+    quarantined = records(tmp_path / "quarantine.csv")
+    mended = {int(row["row"]): row for row in records(tmp_path / "mended.csv")}
+    assert (len(source), len(quarantined), len(mended)) == (10_000, 100, 100)
+    assert [run["inserted"] for run in facts["runs"]] == [9_900, 0, 100]
+    assert [run["resolved"] for run in facts["runs"]] == [0, 0, 100]
+
+    # The table is what the two files say, worked out here.
+    expected = set()
+    for number, row in enumerate(source, start=1):
+        fields = mended.get(number, row)
+        rate = RATES[fields["currency"].strip().upper()]
+        amount = Decimal(fields["quantity"]) * Decimal(fields["unit_price"]) / rate
+        country = COUNTRIES[fields["country"].strip().casefold()]
+        expected.add((fields["order_id"], country, amount.quantize(Decimal("0.01"))))
+    loaded = query(database_url, "select order_id, country, amount_eur from etl_example.orders")
+    assert len(loaded) == 10_000
+    assert set(loaded) == expected
+
+    # The quarantine holds the rows as they stood in the file, all mended by the third run.
+    first, again, third = (run["run_id"] for run in facts["runs"])
+    kept = query(
+        database_url,
+        "select row_number, raw, found_by::text, resolved_by::text from etl_example.quarantine",
+    )
+    assert len(kept) == 100
+    for number, raw, found_by, resolved_by in kept:
+        assert raw == source[number - 1]
+        assert (found_by, resolved_by) == (first, third)
+    changed = (tmp_path / "changes.txt").read_text().splitlines()
+    assert len(changed) == 100
+
+    # pgflow's own books: one lost attempt of the load, one line for each load, the failed items.
+    attempts = query(
+        database_url,
+        "select run_id::text, outcome::text from pgflow.task_attempts where step_slug = 'load'",
+    )
+    assert Counter(attempts) == {
+        (first, "lost"): 1, (first, "completed"): 1, (again, "completed"): 1, (third, "completed"): 1,
+    }  # fmt: skip
+    loads = query(database_url, "select run_id::text from etl_example.loads order by loaded_at")
+    assert loads == [(first,), (again,), (third,)]
+    failed = query(
+        database_url, "select run_id::text, count(*) from pgflow.failed_tasks group by 1"
+    )
+    assert dict(failed) == {first: 100, again: 100}
+
+    picture = ET.parse(tmp_path / "picture.svg").getroot()
+    assert picture.tag.endswith("svg")
+    assert len(list(picture.iter("{http://www.w3.org/2000/svg}path"))) > 20
+
+    # It can be run again on the same database.
+    facts = run_pattern("etl", database_url, tmp_path, "--rows", "1000", timeout=90)
+    assert facts["bad_rows"] == 10
+    assert all(facts["checks"].values()), facts
+    assert query(database_url, "select count(*) from etl_example.orders") == [(1_000,)]
+
+
+def run(dsn: str, path: Path) -> store.Load:
+    return execute(etl, Source("orders.csv", str(path)), dsn=dsn, timeout=60)[load]
+
+
+def test_a_file_with_too_many_bad_rows_is_refused_as_a_whole(
+    database_url: str, tmp_path: Path
+) -> None:
+    store.create(database_url)
+    generate(tmp_path / "orders.csv", 200, seed=1, bad_share=0.1)
+    with pytest.raises(RunFailed):
+        run(database_url, tmp_path / "orders.csv")
+    assert query(database_url, "select from etl_example.orders") == []
+    assert query(database_url, "select from etl_example.loads") == []
+
+
+def test_a_row_that_is_not_mended_well_stays_in_quarantine(
+    database_url: str, tmp_path: Path
+) -> None:
+    store.create(database_url)
+    truth = generate(tmp_path / "orders.csv", 400, seed=1)
+    assert run(database_url, tmp_path / "orders.csv").quarantined == len(truth.bad) == 4
+    with psycopg.connect(database_url) as connection:
+        rows = store.unresolved(connection, "orders.csv")
+    write(tmp_path / "quarantine.csv", rows)
+    mend(tmp_path / "quarantine.csv", tmp_path / "mended.csv")
+    mended = records(tmp_path / "mended.csv")
+    mended[1]["quantity"] = "many"
+    # 1 of 4 is more than 5 % of a map, so the good rows of the file go along.
+    good = [
+        {"row": str(number), **row}
+        for number, row in enumerate(records(tmp_path / "orders.csv"), start=1)
+        if number not in truth.bad
+    ]
+    write(tmp_path / "mended.csv", [*good, *mended])
+    done = run(database_url, tmp_path / "mended.csv")
+    assert (done.inserted, done.unchanged, done.quarantined, done.resolved) == (3, 396, 1, 3)
+    left = query(
+        database_url,
+        "select row_number, reason from etl_example.quarantine where resolved_by is null",
+    )
+    assert left == [(int(mended[1]["row"]), "unparsable number")]
+
+    # The first file once more brings nothing back into quarantine that is resolved.
+    run(database_url, tmp_path / "orders.csv")
+    open_rows = "select count(*) from etl_example.quarantine where resolved_by is null"
+    assert query(database_url, open_rows) == [(1,)]
+
+
+def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def through_all_maps(row: Row) -> Fact | None:
+    fact: Fact | None = transform(clean(validate(row)))
+    return fact
+
+
+def test_a_good_row_becomes_a_fact() -> None:
+    fact = through_all_maps(Row(1, dict(GOOD)))
+    assert fact is not None
+    assert (fact.customer, fact.country, fact.currency) == ("Ada Lovelace", "DE", "USD")
+    assert fact.amount_eur == Decimal("29.05")  # 31.50 / 1.0843
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("unit_price", "10,50", "unparsable number: unit_price = '10,50'"),
+        ("quantity", "3.5", "unparsable number: quantity = '3.5'"),
+        ("ordered_on", "2026-02-30", "impossible date: ordered_on = '2026-02-30'"),
+        ("customer", "", "missing field: customer"),
+        ("quantity", "-1", "greater than: quantity = '-1'"),
+        ("country", "Atlantis", "unknown country: Atlantis"),
+        ("currency", "EURO", "unknown currency: EURO"),
+        ("surplus", ["one", "more"], "extra forbidden: surplus = ['one', 'more']"),
+    ],
+)
+def test_a_bad_row_says_what_is_wrong(field: str, value: object, error: str) -> None:
+    with pytest.raises(BadRow) as raised:
+        through_all_maps(Row(1, {**GOOD, field: value}))
+    assert str(raised.value) == error
+
+
+def test_what_an_earlier_map_refused_passes_through() -> None:
+    assert clean(None) is None
+    assert transform(None) is None
+
+
+def test_the_second_of_two_equal_order_ids_is_refused() -> None:
+    one, two = numbered([dict(GOOD), dict(GOOD)])
+    assert isinstance(validate(one), Order)
+    with pytest.raises(BadRow, match="duplicate order: A-000001 stands in row 1"):
+        validate(two)
+
+
+def test_the_generator_makes_each_kind_of_fault(tmp_path: Path) -> None:
+    truth = generate(tmp_path / "one.csv", 10_000, seed=3)
+    assert Counter(truth.bad.values()) == {name: weight for name, _, weight in FAULTS}
+    generate(tmp_path / "two.csv", 10_000, seed=3)
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_the_page_shows_the_flow() -> None:
+    page = (ROOT / "docs" / "patterns" / "etl.md").read_text()
+    assert f"```mermaid\n{etl.mermaid()}```" in page
