@@ -3,7 +3,7 @@
 set -eu
 
 missing=
-need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+need() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need tesseract tesseract-ocr
 need nats-server nats-server
 
