@@ -1,0 +1,107 @@
+"""`python -m examples.microservices`: two orders through seven services, one of which is killed on the way."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pgflow import Result, execute_async
+from pgflow.embedded import resolve_dsn
+from pgflow.schema import install
+
+from .account import Account, speeds
+from .checks import check
+from .flow import Cart, checkout, response
+from .keeper import Keeper
+from .picture import draw
+
+SHIPPED, REFUNDED = Cart(user_id=1, sku="keyboard", pieces=2), Cart(user_id=2, sku="lamp", pieces=1)
+DELAYS = {
+    # Its first process stores the charge, and is killed before it would answer.
+    "payment": (60.0, 0.05),
+    "shipping": (1.0,),
+    **dict.fromkeys(("mail", "sms", "webhook"), (0.3,)),
+}
+REMARKS = {
+    "payment_charge": "server killed: charged, not answered",
+    "sms_send": "503, come again in 1 s",
+}
+
+
+def main() -> int:
+    """Run the pattern; return 0 if every check holds."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/microservices"), help="where to write"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=options.json, quiet=options.json, highlight=False)
+    facts = asyncio.run(run(options.out, console, live=not options.json))
+    if options.json:
+        print(json.dumps(facts, indent=2, default=str))
+    else:
+        show(console, facts, options.out)
+    return 0 if all(facts["checks"].values()) else 1
+
+
+async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
+    """Send both orders through the flow; return what there is to know about them."""
+    began = time.monotonic()
+    dsn = resolve_dsn()
+    install(dsn)
+    with Keeper(out / "services", DELAYS) as keeper:
+        os.environ.update(keeper.environment)  # where the handlers look
+        pids = ", ".join(f"{name} {kept.pids[0]}" for name, kept in keeper.services.items())
+        console.print(f"Seven services run: {pids}\n")
+        console.print("[bold]Order 1[/]: the payment server is killed when it has charged\n")
+        keeper.kill_after_the_first("payment", "charge")
+        shipped = await execute_async(checkout, SHIPPED, dsn=dsn, live=live, timeout=90)
+        console.print("\n[bold]Order 2[/]: out of stock\n")
+        refunded = await execute_async(checkout, REFUNDED, dsn=dsn, live=live, timeout=90)
+    accounts = (Account.read(dsn, shipped.run_id), Account.read(dsn, refunded.run_id))
+    services = speeds(dsn)
+    titles = [title(result) for result in (shipped, refunded)]
+    draw(out / "picture.svg", dict(zip(titles, accounts, strict=True)), REMARKS)
+    return {
+        "runs": [str(account.run_id) for account in accounts],
+        "responses": [asdict(result[response]) for result in (shipped, refunded)],
+        "payment_processes": keeper.services["payment"].pids,
+        "services": [asdict(service) for service in services],
+        "slowest": services[0].service,
+        "checks": check(*accounts, services, keeper.services),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def title(result: Result) -> str:
+    """Name a run."""
+    return f"{result[response].order_id}, {result[response].status}"
+
+
+def show(console: Console, facts: dict[str, Any], out: Path) -> None:
+    """Print the summary."""
+    table = Table("service", "calls", "median", "longest", box=None, title_justify="left")
+    for service in facts["services"]:
+        times = (f"{service[column]:.3f} s" for column in ("median", "longest"))
+        table.add_row(service["service"], str(service["calls"]), *times)
+    console.print("\n[bold]By pgflow's views (slowest.sql)[/]", table)
+    console.print("\n[bold]Compared with the services' own databases[/]")
+    for claim, holds in facts["checks"].items():
+        console.print(f"  [green]✓[/] {claim}" if holds else f"  [red]✗ {claim}[/]")
+    console.print(f"\n{facts['seconds']} s; {out / 'picture.svg'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
