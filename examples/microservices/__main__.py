@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from pgflow import Result, execute_async
+from pgflow import execute_async
 from pgflow.embedded import resolve_dsn
 from pgflow.schema import install
 
@@ -33,9 +34,14 @@ DELAYS = {
     **dict.fromkeys(("mail", "sms", "webhook"), (0.3,)),
 }
 REMARKS = {
-    "payment_charge": "server killed: charged, not answered",
-    "sms_send": "503, come again in 1 s",
+    ("payment_charge", 1): "killed: charged, no answer",
+    ("payment_charge", 2): "same key: the charge that it had stored",
+    ("sms_send", 1): "503: busy",
 }
+LEFT_OVER = """
+select pgflow.cancel_run(run_id, 'left over by an interrupted run of the example')
+from pgflow.runs where flow_slug = 'checkout' and status = 'started'
+"""
 
 
 def main() -> int:
@@ -47,7 +53,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=options.json, quiet=options.json, highlight=False)
+    console = Console(
+        quiet=options.json, highlight=False, width=None if sys.stdout.isatty() else 140
+    )
     facts = asyncio.run(run(options.out, console, live=not options.json))
     if options.json:
         print(json.dumps(facts, indent=2, default=str))
@@ -61,6 +69,8 @@ async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
     began = time.monotonic()
     dsn = resolve_dsn()
     install(dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(LEFT_OVER)
     with Keeper(out / "services", DELAYS) as keeper:
         os.environ.update(keeper.environment)  # where the handlers look
         pids = ", ".join(f"{name} {kept.pids[0]}" for name, kept in keeper.services.items())
@@ -72,7 +82,7 @@ async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
         refunded = await execute_async(checkout, REFUNDED, dsn=dsn, live=live, timeout=90)
     accounts = (Account.read(dsn, shipped.run_id), Account.read(dsn, refunded.run_id))
     services = speeds(dsn)
-    titles = [title(result) for result in (shipped, refunded)]
+    titles = (f"Order 1: {shipped[response].status}", f"Order 2: {refunded[response].status}")
     draw(out / "picture.svg", dict(zip(titles, accounts, strict=True)), REMARKS)
     return {
         "runs": [str(account.run_id) for account in accounts],
@@ -83,11 +93,6 @@ async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
         "checks": check(*accounts, services, keeper.services),
         "seconds": round(time.monotonic() - began, 1),
     }
-
-
-def title(result: Result) -> str:
-    """Name a run."""
-    return f"{result[response].order_id}, {result[response].status}"
 
 
 def show(console: Console, facts: dict[str, Any], out: Path) -> None:

@@ -117,7 +117,7 @@ async def payment_charge(order: Order) -> Charge:
     return Charge(**await post("payment", "/charges", body))
 
 
-@checkout.step(depends_on=(order_place, payment_charge), when_exhausted="skip")
+@checkout.step(depends_on=(order_place, payment_charge), max_attempts=3, when_exhausted="skip")
 async def shipping_reserve(order: Order, _charge: Charge) -> Reservation:
     """Ask whether it can be shipped; a shipping service that cannot be reached counts as no."""
     return Reservation(**await post("shipping", "/reservations", asdict(order)))

@@ -131,6 +131,9 @@ class Keeper:
                 query = "select pid from effects where kind = ? limit 1"
                 if found := connection.execute(query, (kind,)).fetchone():
                     os.kill(found[0], signal.SIGKILL)
+                    say(
+                        f"{service.name} {found[0]} killed: its store has the {kind}, no caller has"
+                    )
                     return
 
     def _keep(self, service: Kept) -> None:
@@ -158,4 +161,11 @@ class Keeper:
                 process_group=0,
             )
             service.pids.append(service.process.pid)
+            if service.exits:
+                say(f"{service.name} started again as {service.process.pid}")
             return service.process
+
+
+def say(text: str) -> None:
+    """Tell on standard error what befell a service."""
+    print(text, file=sys.stderr, flush=True)

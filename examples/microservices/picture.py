@@ -18,8 +18,8 @@ COLOURS = {"completed": "#2f7d6b", "failed": "#c0392b"}
 SKIPPED = "#9aa3ab"
 
 
-def draw(path: Path, runs: dict[str, Account], remarks: dict[str, str]) -> None:
-    """Write the timelines of the runs, by their titles; `remarks` stand beside failed attempts, by step."""
+def draw(path: Path, runs: dict[str, Account], remarks: dict[tuple[str, int], str]) -> None:
+    """Write the timelines of the runs, by their titles; `remarks` stand beside attempts that were not the only one."""
     rows = [len(account.statuses) for account in runs.values()]
     figure = Figure(figsize=(10, 0.34 * sum(rows) + 1.6), layout="constrained")
     axes = figure.subplots(len(runs), 1, sharex=True, gridspec_kw={"height_ratios": rows})
@@ -43,7 +43,9 @@ def draw(path: Path, runs: dict[str, Account], remarks: dict[str, str]) -> None:
     figure.savefig(path)
 
 
-def _timeline(axis: Axes, title: str, account: Account, remarks: dict[str, str]) -> None:
+def _timeline(
+    axis: Axes, title: str, account: Account, remarks: dict[tuple[str, int], str]
+) -> None:
     steps = list(account.statuses)
     zero = account.attempts[0].started_at.timestamp()
     axis.set_title(title, loc="left", fontsize=11, fontweight="bold")
@@ -54,8 +56,10 @@ def _timeline(axis: Axes, title: str, account: Account, remarks: dict[str, str])
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     for row, step in enumerate(steps):
-        for attempt in account.of(step):
-            _bar(axis, row, attempt, zero, remarks.get(step, ""))
+        attempts = account.of(step)
+        for attempt in attempts:
+            remark = remarks.get((step, attempt.number), "") if len(attempts) > 1 else ""
+            _bar(axis, row, attempt, zero, remark)
         if account.statuses[step] == "skipped":
             axis.text(0.05, row, "skipped", va="center", color=SKIPPED, fontsize=9, style="italic")
 
@@ -72,7 +76,7 @@ def _bar(axis: Axes, row: int, attempt: Attempt, zero: float, remark: str) -> No
         edgecolor=COLOURS["failed" if failed else "completed"],
         hatch="////" if failed else None,
     )
-    if failed and remark:
+    if remark:
         axis.annotate(
             remark,
             (ended, row),
@@ -80,5 +84,5 @@ def _bar(axis: Axes, row: int, attempt: Attempt, zero: float, remark: str) -> No
             textcoords="offset points",
             va="center",
             fontsize=8.5,
-            color=COLOURS["failed"],
+            color=COLOURS["failed" if failed else "completed"],
         )
