@@ -1,5 +1,6 @@
 """The figures of each section, by SQL over the company's tables."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -8,8 +9,10 @@ from typing import Any, Self
 
 import psycopg
 
+from pgflow import NonRetryable
 from pgflow.embedded import resolve_dsn
 
+QUARTER = re.compile(r"([12]\d{3})-Q([1-4])")
 MONTHS = 3
 
 
@@ -23,8 +26,9 @@ class Quarter:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `2026-Q3`."""
-        year, _, number = text.partition("-Q")
-        return cls(int(year), int(number))
+        if (found := QUARTER.fullmatch(text)) is None:
+            raise NonRetryable(f"{text!r} is no quarter: write it as 2026-Q3")
+        return cls(int(found[1]), int(found[2]))
 
     @property
     def days(self) -> Mapping[str, date]:
@@ -81,7 +85,7 @@ from example_report.orders where ordered_on >= %(first)s and ordered_on < %(afte
 group by region order by sum(amount) desc
 """
 REVENUE_BY_WEEK = """
-select to_char(date_trunc('week', ordered_on), 'DD Mon'), sum(amount)
+select to_char(greatest(date_trunc('week', ordered_on), %(first)s), 'DD Mon'), sum(amount)
 from example_report.orders where ordered_on >= %(first)s and ordered_on < %(after)s
 group by date_trunc('week', ordered_on) order by date_trunc('week', ordered_on)
 """
@@ -107,7 +111,7 @@ from example_report.tickets where opened_at >= %(first)s and opened_at < %(after
 group by topic order by count(*) desc, topic
 """
 TICKETS_BY_WEEK = """
-select to_char(date_trunc('week', opened_at), 'DD Mon'), count(*)
+select to_char(greatest(date_trunc('week', opened_at), %(first)s), 'DD Mon'), count(*)
 from example_report.tickets where opened_at >= %(first)s and opened_at < %(after)s
 group by date_trunc('week', opened_at) order by date_trunc('week', opened_at)
 """
@@ -161,6 +165,8 @@ def _query(quarter: Quarter, *queries: str) -> list[list[tuple[Any, ...]]]:
 
 
 def _figures(values: tuple[Any, ...], **units: str) -> list[Figure]:
+    if None in values:
+        raise NonRetryable(f"the tables have too little for the figures {', '.join(units)}")
     return [
         Figure(name.replace("_", " "), Decimal(value), unit)
         for (name, unit), value in zip(units.items(), values, strict=True)
