@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from rich.console import Console
@@ -26,12 +27,15 @@ from .flow import Cart, checkout, response
 from .keeper import Keeper
 from .picture import draw
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SHIPPED, REFUNDED = Cart(user_id=1, sku="keyboard", pieces=2), Cart(user_id=2, sku="lamp", pieces=1)
 DELAYS = {
     # Its first process stores the charge, and is killed before it would answer.
     "payment": (60.0, 0.05),
-    "shipping": (1.0,),
-    **dict.fromkeys(("mail", "sms", "webhook"), (0.3,)),
+    "shipping": (1.2,),
+    **dict.fromkeys(("mail", "sms", "webhook"), (0.5,)),
 }
 REMARKS = {
     ("payment_charge", 1): "killed: charged, no answer",
@@ -39,7 +43,7 @@ REMARKS = {
     ("sms_send", 1): "503: busy",
 }
 LEFT_OVER = """
-select pgflow.cancel_run(run_id, 'left over by an interrupted run of the example')
+select pgflow.cancel_run(run_id, 'the example was interrupted')
 from pgflow.runs where flow_slug = 'checkout' and status = 'started'
 """
 
@@ -56,7 +60,11 @@ def main() -> int:
     console = Console(
         quiet=options.json, highlight=False, width=None if sys.stdout.isatty() else 140
     )
-    facts = asyncio.run(run(options.out, console, live=not options.json))
+    try:
+        facts = asyncio.run(run(options.out, console, live=not options.json))
+    except KeyboardInterrupt:
+        print("interrupted; the run was cancelled", file=sys.stderr)
+        return 130
     if options.json:
         print(json.dumps(facts, indent=2, default=str))
     else:
@@ -64,14 +72,23 @@ def main() -> int:
     return 0 if all(facts["checks"].values()) else 1
 
 
+@contextmanager
+def no_run_left(dsn: str) -> Iterator[None]:
+    """Cancel what an interruption leaves, of this process or of one that was killed: no worker shall go on with it."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(LEFT_OVER)
+        try:
+            yield
+        finally:
+            connection.execute(LEFT_OVER)
+
+
 async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
     """Send both orders through the flow; return what there is to know about them."""
     began = time.monotonic()
     dsn = resolve_dsn()
     install(dsn)
-    with psycopg.connect(dsn) as connection:
-        connection.execute(LEFT_OVER)
-    with Keeper(out / "services", DELAYS) as keeper:
+    with no_run_left(dsn), Keeper(out / "services", DELAYS) as keeper:
         os.environ.update(keeper.environment)  # where the handlers look
         pids = ", ".join(f"{name} {kept.pids[0]}" for name, kept in keeper.services.items())
         console.print(f"Seven services run: {pids}\n")

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from rich.console import Console
@@ -24,9 +25,12 @@ from .company import found
 from .flow import Request, mail, quarterly
 from .mail_server import MailServer
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 REQUEST = Request(quarter="2026-Q3", recipient="ada@example.org")
 LEFT_OVER = """
-select pgflow.cancel_run(run_id, 'left over by an interrupted run of the example')
+select pgflow.cancel_run(run_id, 'the example was interrupted')
 from pgflow.runs where flow_slug = 'quarterly_report' and status = 'started'
 """
 
@@ -41,7 +45,11 @@ def main() -> int:
     console = Console(
         quiet=options.json, highlight=False, width=None if sys.stdout.isatty() else 140
     )
-    facts = asyncio.run(run(options.out, console, live=not options.json))
+    try:
+        facts = asyncio.run(run(options.out, console, live=not options.json))
+    except KeyboardInterrupt:
+        print("interrupted; the run was cancelled", file=sys.stderr)
+        return 130
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
@@ -49,15 +57,24 @@ def main() -> int:
     return 0 if all(facts["checks"].values()) else 1
 
 
+@contextmanager
+def no_run_left(dsn: str) -> Iterator[None]:
+    """Cancel what an interruption leaves, of this process or of one that was killed: no worker shall go on with it."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(LEFT_OVER)
+        try:
+            yield
+        finally:
+            connection.execute(LEFT_OVER)
+
+
 async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
     """Have the report made and mailed, then ask for it again; return what there is to know."""
     began = time.monotonic()
     dsn = resolve_dsn()
     install(dsn)
-    with psycopg.connect(dsn) as connection:
-        connection.execute(LEFT_OVER)
     found(dsn)
-    with MailServer() as server:
+    with no_run_left(dsn), MailServer() as server:
         os.environ["SMTP_URL"] = server.url  # where the handler looks
         console.print("[bold]The report[/]: the mail server will cut the connection\n")
         first = await execute_async(quarterly, REQUEST, dsn=dsn, live=live, timeout=90)

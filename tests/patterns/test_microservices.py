@@ -172,9 +172,14 @@ def test_no_service_outlives_the_example(
         pids = [int(pid) for pid in re.findall(r"\w+ (\d+)", first)]
         assert len(pids) == 7
         assert all(alive(pid) for pid in pids)
+        next(line for line in example.stdout if "payment_charge" in line)
         example.send_signal(how)
         example.wait(timeout=60)
     wait_until(lambda: not any(alive(pid) for pid in pids))
+    with psycopg.connect(database_url) as connection:
+        left = connection.execute("select status from pgflow.run_summary").fetchall()
+    # A process that is killed cancels nothing; the next one does.
+    assert left == [("cancelled" if how is signal.SIGINT else "started",)]
 
 
 def client(name: str, path: Path) -> httpx.AsyncClient:
