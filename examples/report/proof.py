@@ -1,0 +1,53 @@
+"""Reads a PDF as its reader will: pypdf for what it says, pypdfium2 for how it looks."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pypdfium2  # type: ignore[import-untyped]  # it has no types
+from PIL import Image
+from pypdf import PdfReader
+
+if TYPE_CHECKING:
+    from .layout import Layout
+
+SHOWN = 2
+"""Pages that a preview shows, side by side."""
+SCALE = 2
+"""Pixels a point."""
+GAP, DESK, COLOURS = 24, "#c9d2d6", 64
+
+
+def misprints(pdf: bytes, layout: Layout, pages: int) -> list[str]:
+    """Return what the PDF does not say although the layout does."""
+    texts = [page.extract_text() for page in PdfReader(BytesIO(pdf)).pages]
+    if len(texts) != pages:
+        return [f"it has {len(texts)} pages instead of {pages}"]
+    found = [
+        f"page {number} is not numbered"
+        for number, text in enumerate(texts, 1)
+        if f"Page {number} of {pages}" not in text
+    ]
+    words = " ".join(" ".join(texts).split())
+    shown = [*layout.numbers, *(page.title for page in layout.pages), *layout.sentences]
+    return found + [f"{text!r} is missing" for text in shown if text not in words]
+
+
+def render(pdf: bytes) -> bytes:
+    """Return a PNG of the first pages."""
+    document = pypdfium2.PdfDocument(pdf)
+    try:
+        shown = range(min(SHOWN, len(document)))
+        pages = [document[number].render(scale=SCALE).to_pil() for number in shown]
+    finally:
+        document.close()
+    width = GAP + sum(page.width + GAP for page in pages)
+    sheet = Image.new("RGB", (width, pages[0].height + 2 * GAP), DESK)
+    left = GAP
+    for page in pages:
+        sheet.paste(page, (left, GAP))
+        left += page.width + GAP
+    target = BytesIO()
+    sheet.quantize(COLOURS).save(target, "PNG", optimize=True)
+    return target.getvalue()

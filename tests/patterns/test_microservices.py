@@ -1,0 +1,267 @@
+"""The pattern of microservices: what the services wrote down is the truth that pgflow's account is held against."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+
+from examples.microservices import signing
+from examples.microservices.flow import Cart, checkout
+from examples.microservices.flow import response as last_step
+from examples.microservices.keeper import Keeper
+from examples.microservices.services import application
+from examples.microservices.store import KeyReused, Store
+from pgflow import execute_async
+from tests.support.patterns import ROOT, run_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER = ROOT / "examples" / "microservices"
+PAGE = ROOT / "docs" / "patterns" / "microservices.md"
+
+
+def rows(store: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(store)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_orders_pass_the_services_and_one_is_killed(database_url: str, tmp_path: Path) -> None:
+    facts = run_pattern("microservices", database_url, tmp_path)
+    assert len(facts["checks"]) == 12
+    assert all(facts["checks"].values()), facts["checks"]
+    assert [answer["status"] for answer in facts["responses"]] == ["shipped", "refunded"]
+    assert_one_effect_each(tmp_path / "services", facts)
+    assert_the_charge_was_recovered(tmp_path / "services", database_url, facts)
+    assert_branches(database_url, facts["runs"])
+    assert_shipping_is_slowest(tmp_path / "services", database_url, facts)
+    picture = (tmp_path / "picture.svg").read_text()
+    for shown in ("killed: charged, no answer", "same key", "skipped", "webhook_call"):
+        assert f"<!-- {shown}" in picture
+
+
+def assert_one_effect_each(services: Path, facts: dict[str, Any]) -> None:
+    orders = {answer["order_id"] for answer in facts["responses"]}
+    counts = "select request ->> 'order_id', count(*) from effects where kind = 'charge' group by 1"
+    assert dict(rows(services / "payment.sqlite3", counts)) == dict.fromkeys(orders, 1)
+    cents = "select kind, answer ->> 'cents' from effects order by rowid"
+    assert rows(services / "payment.sqlite3", cents) == [
+        ("charge", 17800),
+        ("charge", 4250),
+        ("refund", 4250),
+    ]
+    for service, kind in (("mail", "mail"), ("sms", "sms"), ("webhook", "webhook")):
+        texts = rows(services / f"{service}.sqlite3", "select kind, request from effects")
+        assert [found for found, _ in texts] == [kind, kind]
+        assert {order for order in orders for _, text in texts if order in text} == orders
+    assert rows(services / "shipping.sqlite3", "select * from stock order by 1") == [
+        ("keyboard", 18),
+        ("lamp", 0),
+    ]
+
+
+def assert_the_charge_was_recovered(services: Path, dsn: str, facts: dict[str, Any]) -> None:
+    first, second = facts["payment_processes"]
+    calls = "select pid, answered_at is not null, status from calls where key = (select key from calls limit 1) order by id"
+    assert rows(services / "payment.sqlite3", calls) == [(first, 0, None), (second, 1, 200)]
+    by = "select distinct pid from effects where key = (select key from calls limit 1)"
+    assert rows(services / "payment.sqlite3", by) == [(first,)]
+    with psycopg.connect(dsn) as connection:
+        query = (
+            "select outcome, error from pgflow.task_attempts"
+            " where run_id = %s and step_slug = 'payment_charge' order by attempt"
+        )
+        (killed, error), (retried, _) = connection.execute(query, [facts["runs"][0]]).fetchall()
+    assert (killed, retried) == ("failed", "completed")
+    assert "disconnected" in error or "ReadError" in error
+
+
+def assert_branches(dsn: str, runs: list[str]) -> None:
+    query = (
+        "select status from pgflow.step_summary where run_id = %s"
+        " and step_slug in ('payment_refund', 'shipping_dispatch') order by step_slug"
+    )
+    with psycopg.connect(dsn) as connection:
+        ways = [[status for (status,) in connection.execute(query, [run])] for run in runs]
+        retried = connection.execute(
+            "select distinct step_slug from pgflow.step_summary where retried_tasks > 0 order by 1"
+        ).fetchall()
+    assert ways == [["skipped", "completed"], ["completed", "skipped"]]
+    assert retried == [("payment_charge",), ("sms_send",)]
+
+
+def assert_shipping_is_slowest(services: Path, dsn: str, facts: dict[str, Any]) -> None:
+    times = "select answered_at - received_at from calls where status < 300"
+    own = {
+        store.stem: median(seconds for (seconds,) in rows(store, times))
+        for store in services.glob("*.sqlite3")
+    }
+    assert max(own, key=lambda name: own[name]) == facts["slowest"] == "shipping"
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute((FOLDER / "slowest.sql").read_bytes()).fetchall()
+    assert [service for service, *_ in found][:1] == ["shipping"]
+    assert {service for service, *_ in found} == set(own)
+    assert {service: calls for service, calls, *_ in found} == {
+        "user": 2, "order": 4, "payment": 3, "shipping": 3, "mail": 2, "sms": 2, "webhook": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+async def test_a_shipping_service_out_of_reach_means_a_refund(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Keeper(tmp_path, {}) as keeper, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for name, value in keeper.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SHIPPING_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        cart = Cart(user_id=1, sku="keyboard", pieces=1)
+        result = await execute_async(checkout, cart, dsn=database_url, timeout=90)
+        assert result[last_step].status == "refunded"
+        kinds = rows(keeper.services["payment"].store, "select kind from effects order by rowid")
+        assert kinds == [("charge",), ("refund",)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_service_outlives_the_example(
+    how: signal.Signals, database_url: str, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "examples.microservices", "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PGFLOW_DSN": database_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as example:
+        assert example.stdout is not None
+        first = next(line for line in example.stdout if line.startswith("Seven services run"))
+        pids = [int(pid) for pid in re.findall(r"\w+ (\d+)", first)]
+        assert len(pids) == 7
+        assert all(alive(pid) for pid in pids)
+        next(line for line in example.stdout if "payment_charge" in line)
+        example.send_signal(how)
+        example.wait(timeout=60)
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+    with psycopg.connect(database_url) as connection:
+        left = connection.execute("select status from pgflow.run_summary").fetchall()
+    # A process that is killed cancels nothing; the next one does.
+    assert left == [("cancelled" if how is signal.SIGINT else "started",)]
+
+
+def client(name: str, path: Path) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(application(name, path, 0))
+    return httpx.AsyncClient(transport=transport, base_url="http://service")
+
+
+async def test_a_key_has_one_effect_and_one_answer(tmp_path: Path) -> None:
+    body = {"order_id": "order-1", "cents": 100}
+    async with client("payment", tmp_path / "payment") as first:
+        answer = await first.post("/charges", json=body, headers={"Idempotency-Key": "a"})
+    # Another process of the same service.
+    async with client("payment", tmp_path / "payment") as second:
+        again = await second.post("/charges", json=body, headers={"Idempotency-Key": "a"})
+        other = await second.post("/charges", json=body, headers={"Idempotency-Key": "b"})
+        misused = await second.post(
+            "/charges", json=body | {"cents": 1}, headers={"Idempotency-Key": "a"}
+        )
+        bare = await second.post("/charges", json=body)
+    assert answer.json() == again.json() != other.json()
+    assert [each.headers["Idempotent-Replayed"] for each in (answer, again)] == ["false", "true"]
+    assert (misused.status_code, bare.status_code) == (422, 400)
+    assert rows(tmp_path / "payment", "select count(*) from effects") == [(2,)]
+
+
+async def test_what_is_out_of_stock_is_not_reserved(tmp_path: Path) -> None:
+    async with client("shipping", tmp_path / "shipping") as shipping:
+        answers = [
+            (
+                await shipping.post(
+                    "/reservations",
+                    json={"sku": sku, "pieces": pieces},
+                    headers={"Idempotency-Key": f"{sku}-{pieces}"},
+                )
+            ).json()["possible"]
+            for sku, pieces in (("keyboard", 20), ("keyboard", 1), ("lamp", 1))
+        ]
+    assert answers == [True, False, False]
+
+
+async def test_an_event_without_the_shops_signature_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(signing.SECRET, "secret")
+    content = json.dumps({"order_id": "order-1"}).encode()
+    async with client("webhook", tmp_path / "webhook") as webhook:
+        codes = [
+            (
+                await webhook.post(
+                    "/events",
+                    content=content,
+                    headers={"Idempotency-Key": "a", "Webhook-Signature": given},
+                )
+            ).status_code
+            for given in ("v1,bm8=", signing.signature(content))
+        ]
+    assert codes == [401, 200]
+
+
+def test_calls_at_the_same_time_with_one_key_have_one_effect(tmp_path: Path) -> None:
+    store, acts = Store(tmp_path / "store"), []
+
+    def act(_connection: sqlite3.Connection) -> dict[str, Any]:
+        acts.append(1)
+        return {"number": len(acts)}
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: store.once("key", "test", {}, act), range(16)))
+    assert len(acts) == 1
+    assert {answer["number"] for answer, _ in answers} == {1}
+    assert sum(not replayed for _, replayed in answers) == 1
+    with pytest.raises(KeyReused):
+        store.once("key", "test", {"other": True}, act)
+
+
+def test_the_page_and_the_readme_show_what_runs() -> None:
+    page = PAGE.read_text()
+    assert f"```mermaid\n{checkout.mermaid().rstrip()}\n```" in page
+    assert (
+        f"```sql\n{(FOLDER / 'slowest.sql').read_text()}```" in (FOLDER / "README.md").read_text()
+    )
+    for module, excerpt in re.findall(
+        r"an excerpt of (\S+) -->\n```python\n(.*?)```", page, re.DOTALL
+    ):
+        assert excerpt in (ROOT / module).read_text(), module
