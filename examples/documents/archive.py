@@ -25,7 +25,8 @@ from .letters import DRAFTS, FAMILY, GIVEN, Draft
 # Text in place of bytes is of no use here, and costs seconds for the pictures.
 rl_config.useA85 = 0
 
-SCAN_DPI = 150
+SCALE = 2
+"""Pixels a point in a scan: 144 an inch."""
 DATE_FORMATS = ("%d %B %Y", "%B %d, %Y", "%Y-%m-%d", "%d.%m.%Y")
 
 BODY = ParagraphStyle("body", fontName="Times-Roman", fontSize=13, leading=20, spaceAfter=12)
@@ -114,20 +115,16 @@ def make_archive(path: Path, seed: int = 7) -> list[Sheet]:
 
 def make_locked(path: Path) -> None:
     """Write a PDF that only a password opens."""
-    _save(path, encrypt=StandardEncryption("correct horse", strength=128))
-
-
-def make_torn(path: Path) -> None:
-    """Write the first two thirds of a PDF, as a broken upload leaves it."""
-    _save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) * 2 // 3])
-
-
-def _save(path: Path, encrypt: StandardEncryption | None = None) -> None:
-    canvas = Canvas(str(path), pagesize=A4, invariant=1, encrypt=encrypt)
+    lock = StandardEncryption("correct horse", strength=128)
+    canvas = Canvas(str(path), pagesize=A4, encrypt=lock)
     _place(canvas, [Paragraph("Confidential: the terms of the merger.", BODY)])
     canvas.save()
+
+
+def make_torn(path: Path, whole: Path) -> None:
+    """Write the first two thirds of another PDF, as a broken upload leaves it."""
+    content = whole.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
 
 
 def _write(draft: Draft, sheet: Sheet, cast: Cast) -> list[Flowable]:
@@ -201,7 +198,7 @@ def _single_page(flowables: list[Flowable]) -> bytes:
 def _scan(pdf: bytes, dice: random.Random) -> BytesIO:
     """Print a page and lay it on a scanner: a little askew, unsharp and grainy, on paper that is not quite white."""
     with pypdfium2.PdfDocument(pdf) as document:
-        paper = document[0].render(scale=SCAN_DPI / 72, grayscale=True).to_pil()
+        paper = document[0].render(scale=SCALE, grayscale=True).to_pil()
     paper = paper.rotate(dice.uniform(-0.7, 0.7), Image.Resampling.BICUBIC, fillcolor=255).filter(
         ImageFilter.GaussianBlur(0.6)
     )

@@ -18,7 +18,8 @@ os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 MAX_PAGES = 2000
 FEWEST_CHARACTERS = 20
 """A page with a shorter text layer (a stamp, a page number) is read from its picture."""
-DPI = 150
+SCALE = 2
+"""Pixels a point, 72 of which are an inch: enough for letters of usual size; 4 for small print."""
 LAYOUT = "--psm 4"
 """One column of lines of any size, so that the rows of a table stay together."""
 OCR_LIMIT = 40
@@ -94,7 +95,7 @@ def read(path: Path, number: int) -> PageText:
         text = page.get_textpage().get_text_bounded().replace("\r\n", "\n").strip()
         if len("".join(text.split())) >= FEWEST_CHARACTERS:
             return PageText(number, "text layer", text)
-        picture = page.render(scale=DPI / 72, grayscale=True).to_pil()
+        picture = page.render(scale=SCALE, grayscale=True).to_pil()
     found = pytesseract.image_to_data(
         picture,
         lang="eng",
