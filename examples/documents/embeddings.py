@@ -21,6 +21,8 @@ DIMENSIONS = 384
 MAX_TOKENS = 256
 """What the model was trained with; the rest of a longer text is not seen."""
 BATCH = 16
+SPECIAL_TOKENS = 2
+"""One before a text, and one after it."""
 _loading = Lock()
 
 
@@ -39,10 +41,9 @@ def count_tokens(text: str) -> int:
     """Count the tokens that the model would see of a text, without its limit."""
     with _loading:
         tokenizer, _ = _load()
-    encoding = tokenizer.encode(text)
-    return sum(encoding.attention_mask) + sum(
-        sum(rest.attention_mask) for rest in encoding.overflowing
-    )
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    parts = [encoding, *encoding.overflowing]
+    return sum(sum(part.attention_mask) for part in parts) + SPECIAL_TOKENS
 
 
 def _run(tokenizer: Tokenizer, session: Any, texts: Sequence[str]) -> NDArray[np.float32]:

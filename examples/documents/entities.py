@@ -41,7 +41,7 @@ TITLED = re.compile(
     rf"\b{_TITLE}\s+(?P<name>{_WORD}(?:[ ]+{_WORD}){{1,2}}|{_WORD}\n{_WORD}|{_WORD})"
 )
 LABELLED = re.compile(
-    r"^(?:Present|Apologies|Chair|Issued by|Contact|Attention):[ ]*(?P<names>.+(?:,\n.+)*)",
+    r"^(?:Present|Apologies|Chair|Issued by|Contact|Attention):[ ]*(?P<names>.+(?:(?<=,)\n.+)*)",
     re.MULTILINE,
 )
 SIGNED = re.compile(

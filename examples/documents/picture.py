@@ -18,7 +18,7 @@ TITLE_TOP, TOP, BOTTOM = 30, 90, 830
 SHEET_LEFT, PAGE_LEFT, HITS_LEFT = 30, 700, 1300
 COLUMNS, THUMB, GAP = 5, (118, 167), (12, 24)
 PAGE = (570, 807)
-COLOURS = 40
+COLOURS = 64
 """Enough for a page and three inks, and the grain of the scan does not bloat the file."""
 
 
@@ -41,7 +41,8 @@ def draw(connection: Connection[Any], archive: Path, facts: Facts, path: Path) -
     pen.rectangle((PAGE_LEFT, TOP, PAGE_LEFT + PAGE[0], BOTTOM), outline=GREY)
     bottom = _hits(pen, TITLE_TOP, f'By its words: "{PHRASE}"', facts.by_words[:1])
     _hits(pen, bottom + 40, f"By its meaning: {MEANING}", facts.by_meaning[:3])
-    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = sheet.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -63,9 +64,9 @@ def _contacts(sheet: Image.Image, document: pypdfium2.PdfDocument, found: int) -
         box = (left - 2, top - 2, left + THUMB[0] + 1, top + THUMB[1] + 1)
         pen.rectangle(box, outline=colour, width=1 if colour == GREY else 3)
         pen.text((left + 5, top + THUMB[1] - 20), str(position + 1), colour, _font(15))
-    title = f"{len(document)} pages"
+    title = f"{len(document)} pages,"
     pen.text((SHEET_LEFT, TITLE_TOP), title, INK, _font(20))
-    indent = pen.textlength(f"{title}  ", _font(20))
+    indent = pen.textlength(f"{title} ", _font(20))
     pen.text((SHEET_LEFT + indent, TITLE_TOP), f"{scans} of them scans", BLUE, _font(20))
 
 

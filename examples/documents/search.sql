@@ -31,7 +31,7 @@ select
   wording.rank as word_rank,
   meaning.rank as meaning_rank,
   meaning.similarity,
-  coalesce(1.0 / (60 + wording.rank), 0) + coalesce(1.0 / (60 + meaning.rank), 0) as score
+  (coalesce(1.0 / (60 + wording.rank), 0) + coalesce(1.0 / (60 + meaning.rank), 0))::float8 as score
 from searchable.chunks
   inner join searchable.pages using (document_id, page)
   inner join searchable.documents using (document_id)
