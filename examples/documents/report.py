@@ -21,7 +21,8 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for outcome in outcomes:
         if outcome.indexed is None:
-            table.add_row(Text("✗", "red"), outcome.name, Text(str(outcome.error)))
+            reason = str(outcome.error).removeprefix("NonRetryable: ")
+            table.add_row(Text("✗", "red"), outcome.name, Text(reason))
             continue
         done = outcome.indexed
         table.add_row(
