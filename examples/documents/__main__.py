@@ -51,18 +51,30 @@ def main() -> int:
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
         sys.stderr.write(NO_VECTORS.format(error=str(error).partition("\n")[0]))
         return 2
-    if not (arguments.add or arguments.search):
-        return _show_all(dsn, arguments.out, as_json=arguments.json)
-    done = True
-    if arguments.add:
-        uploads = [Upload(str(path.resolve())) for path in arguments.add]
-        outcomes = asyncio.run(process(dsn, uploads, live=True))
-        show_outcomes(outcomes)
-        done = all(outcome.indexed for outcome in outcomes)
-    if arguments.search:
+    if arguments.add or arguments.search:
+        return _serve(dsn, arguments.add, arguments.search, as_json=arguments.json)
+    return _show_all(dsn, arguments.out, as_json=arguments.json)
+
+
+def _serve(dsn: str, paths: list[Path], query: str | None, *, as_json: bool) -> int:
+    """Make the user's files searchable, and search."""
+    uploads = [Upload(str(path.resolve())) for path in paths]
+    outcomes = asyncio.run(process(dsn, uploads, live=not as_json)) if uploads else []
+    hits = []
+    if query:
         with psycopg.connect(dsn) as connection:
-            show_hits(arguments.search, search(connection, arguments.search))
-    return 0 if done else 1
+            hits = search(connection, query)
+    if as_json:
+        document = {
+            "files": [asdict(one) for one in outcomes],
+            "hits": [asdict(one) for one in hits],
+        }
+        sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    else:
+        show_outcomes(outcomes)
+        if query:
+            show_hits(query, hits)
+    return 0 if all(one.indexed for one in outcomes) else 1
 
 
 def _show_all(dsn: str, out: Path, *, as_json: bool) -> int:
@@ -95,7 +107,7 @@ def _show_all(dsn: str, out: Path, *, as_json: bool) -> int:
         "checks": facts.checks,
         "wall_seconds": round(monotonic() - began, 1),
     }
-    text = json.dumps(document, indent=2, default=float)
+    text = json.dumps(document, indent=2)
     (out / "facts.json").write_text(text + "\n")
     if as_json:
         sys.stdout.write(text + "\n")
@@ -122,6 +134,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--add",
         nargs="+",
+        default=[],
         type=Path,
         metavar="PDF",
         help="make files of your own searchable instead",

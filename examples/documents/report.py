@@ -28,10 +28,14 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
         table.add_row(
             Text("✓", "green"),
             outcome.name,
-            f"{done.pages} pages ({done.recognised} recognised), {done.entities} entities,"
+            f"{_count(done.pages, 'page')} ({done.recognised} recognised), {done.entities} entities,"
             f" {done.chunks} chunks in {outcome.seconds:.1f} s",
         )
     console.print(table)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def show_hits(query: str, hits: Sequence[Hit]) -> None:

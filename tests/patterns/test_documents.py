@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -189,12 +190,16 @@ def test_own_files_are_added_and_searched_from_the_command_line(
     database_url: str, tmp_path: Path
 ) -> None:
     path = write_pdf(tmp_path / "recipe.pdf", "Knead the dough and let it rest overnight.")
-    done = command(
-        database_url, "--add", str(path), "--search", "bread should be left alone until morning"
-    )
+    query = "bread should be left alone until morning"
+    done = command(database_url, "--add", str(path), "--search", query)
     assert done.returncode == 0, done.stderr
-    assert "recipe.pdf" in done.stdout
+    assert "1 page (0 recognised)" in done.stdout
     assert "Knead the dough" in done.stdout
+
+    done = command(database_url, "--search", query, "--json")
+    (hit,) = json.loads(done.stdout)["hits"]
+    assert (hit["name"], hit["page"], hit["word_rank"]) == ("recipe.pdf", 1, None)
+    assert hit["similarity"] > 0.3
 
     (tmp_path / "broken.pdf").write_bytes(path.read_bytes()[:300])
     done = command(database_url, "--add", str(tmp_path / "broken.pdf"))
@@ -202,12 +207,34 @@ def test_own_files_are_added_and_searched_from_the_command_line(
     assert "broken.pdf is truncated" in done.stdout
 
 
-def test_a_missing_tesseract_is_said_at_once(database_url: str, tmp_path: Path) -> None:
-    done = command(database_url, "--out", str(tmp_path), PATH=str(tmp_path))
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [("PATH", "Tesseract is missing,"), ("TESSDATA_PREFIX", "its English is not")],
+)
+def test_a_missing_tesseract_is_said_at_once(
+    database_url: str, tmp_path: Path, variable: str, said: str
+) -> None:
+    done = command(database_url, "--out", str(tmp_path), **{variable: str(tmp_path)})
     assert done.returncode == 2
+    assert said in done.stderr
     assert "apt-get install tesseract-ocr" in done.stderr
     assert "brew install tesseract" in done.stderr
     assert not done.stdout
+
+
+def test_a_server_without_pgvector_is_said_at_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from examples.documents import __main__ as program
+
+    def create_tables(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("create extension no_such_vector")
+
+    monkeypatch.setattr(program, "create_tables", create_tables)
+    monkeypatch.setattr(sys, "argv", ["documents"])
+    monkeypatch.setenv("PGFLOW_DSN", database_url)
+    assert program.main() == 2
+    assert "The server has no pgvector" in capsys.readouterr().err
 
 
 def test_a_search_takes_whatever_is_typed(connection: psycopg.Connection[Any]) -> None:
