@@ -84,6 +84,7 @@ def test_tokens_are_counted_beyond_the_limit_of_the_model() -> None:
     assert count_tokens("unaffable") > 3, "not a word of the vocabulary"
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_archive(tmp_path: Path) -> None:
     one, same, other = (tmp_path / f"{name}.pdf" for name in "abc")
     sheets = make_archive(one)
