@@ -71,7 +71,8 @@ def _serve(dsn: str, paths: list[Path], query: str | None, *, as_json: bool) -> 
         }
         sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
     else:
-        show_outcomes(outcomes)
+        if outcomes:
+            show_outcomes(outcomes)
         if query:
             show_hits(query, hits)
     return 0 if all(one.indexed for one in outcomes) else 1
