@@ -60,8 +60,9 @@ class _Parent:
                 message = read_frame(self._connection)
             except (EOFError, OSError):
                 # The worker is gone, or has given this task up: nothing done here counts any more.
-                os._exit(1)
-            (self.requests if "task" in message else self._answers).put(message)
+                os.killpg(os.getpid(), signal.SIGKILL)
+            else:
+                (self.requests if "task" in message else self._answers).put(message)
 
 
 class _Progress(UserDict[tuple[UUID, str, int, int], str]):
@@ -98,7 +99,7 @@ class _ForwardedLogs(logging.Handler):
 
 def main(descriptor: int, main_file: str | None, main_module: str | None) -> None:
     """Serve until the parent closes the socket."""
-    # Ctrl-C reaches the whole group; the worker decides what becomes of its processes.
+    # The worker decides what becomes of its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
     Border.inside = True

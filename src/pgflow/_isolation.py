@@ -155,6 +155,8 @@ class _Process:
                 orjson.dumps([theirs.fileno(), sys.path, *main_module()]).decode(),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                # With a group of its own, the programs that a handler has started can be killed with it.
+                process_group=0,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         return cls(process, reader, writer)
@@ -179,9 +181,12 @@ class _Process:
             raise ProcessCrashed(await self._describe_end()) from error
 
     async def kill(self) -> None:
-        self._writer.close()
+        """Kill the process, and what it has started."""
         with suppress(ProcessLookupError):
-            self._process.kill()
+            # The id of a process that has been waited for may be somebody else's by now.
+            if self._process.returncode is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._writer.close()
         await self._process.wait()
 
     async def _read(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,13 @@ def crash(how: str) -> str:
 def hang(_: Any) -> None:
     """Hold the GIL for ever: only SIGKILL helps."""
     ctypes.PyDLL(None).sleep(600)
+
+
+def run_program(pid_file: str) -> int:
+    """Wait for a program that takes long, and write down its process."""
+    with subprocess.Popen(["sleep", "600"]) as program:
+        Path(pid_file).write_text(str(program.pid))
+        return program.wait()
 
 
 async def async_pid(_: Any) -> int:

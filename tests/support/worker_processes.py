@@ -107,6 +107,15 @@ async def start(db: Database, flow: Flow[Any], run_input: object = None) -> UUID
     return await db.start_flow(flow.slug, json.dumps(run_input))
 
 
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that only nobody has waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 async def eventually(check: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Poll until a check holds; it reads what other processes do, so there is no event to wait for."""
     deadline = time.monotonic() + seconds

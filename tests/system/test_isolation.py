@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -17,9 +18,11 @@ from pgflow._isolation import IsolatedProcesses, ProcessCrashed
 from pgflow.handlers import Completed, Execution, Failed, Handler, Performer, Services, perform
 from pgflow.records import GrantedTask, RawJson
 from tests.support import fault_flows, worker_flows
+from tests.support.worker_processes import eventually, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
     from pgflow.handlers import Outcome
 
@@ -122,6 +125,24 @@ async def test_a_handler_that_holds_the_gil_is_killed_at_its_timeout(bench: Benc
     again = await bench.perform(task_of("step", '"fine"'), handler_of(worker_flows.crash))
     assert again == Completed('"fine"')
     assert bench.performer.abandoned == 0
+
+
+@pytest.mark.parametrize("ending", ["timeout", "the worker is gone"])
+async def test_a_program_that_a_handler_has_started_dies_with_it(
+    bench: Bench, tmp_path: Path, ending: str
+) -> None:
+    pid_file = tmp_path / "pid"
+    timeout = 10 if ending == "timeout" else 100
+    task = task_of("step", json.dumps(str(pid_file)), timeout)
+    performing = asyncio.create_task(bench.perform(task, handler_of(worker_flows.run_program)))
+    await eventually(lambda: pid_file.exists() and pid_file.read_text() != "")
+    pid = int(pid_file.read_text())
+    assert is_alive(pid)
+    if ending != "timeout":
+        (process,) = bench.performer._processes._live
+        process._writer.close()
+    assert isinstance(await performing, Failed)
+    await eventually(lambda: not is_alive(pid))
 
 
 async def test_a_handler_beyond_its_memory_limit_fails_with_the_reason_and_the_next_one_runs(

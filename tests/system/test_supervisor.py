@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +16,18 @@ import pytest
 from pgflow import Supervisor
 from pgflow.errors import PgflowError
 from tests.support.worker_flows import crashing, mapped, read_journal
-from tests.support.worker_processes import ROOT, eventually, finished, import_path, start
+from tests.support.worker_processes import (
+    ROOT,
+    eventually,
+    finished,
+    import_path,
+    is_alive,
+    start,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pgflow.database import Database
 
 MAPPED = "tests.support.worker_flows:mapped"
@@ -29,14 +37,6 @@ CRASHING = "tests.support.worker_flows:crashing"
 @pytest.fixture(autouse=True)
 def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgflow.supervisor.FIRST_PAUSE", 0.05)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 async def test_processes_share_the_work_and_drain_at_the_end(
