@@ -1,0 +1,51 @@
+create schema if not exists agent;
+
+-- What the tool `run_sql` may read.
+create table if not exists agent.orders (
+  id int primary key,
+  ordered_on date not null,
+  country text not null,
+  product text not null,
+  bags int not null,
+  unit_price numeric(10, 2) not null,
+  currency text not null
+);
+
+-- What the tool `search_handbook` searches.
+create table if not exists agent.passages (
+  title text primary key,
+  body text not null,
+  embedding vector(384) not null
+);
+
+create index if not exists passages_embedding on agent.passages using hnsw (embedding vector_cosine_ops);
+
+-- What each attempt has cost.
+create table if not exists agent.model_calls (
+  run_id uuid not null,
+  step_slug text not null,
+  task_index int not null,
+  attempt int not null,
+  model text not null,
+  answer_id text not null,
+  prompt_tokens int,
+  completion_tokens int,
+  seconds real not null,
+  recorded_at timestamptz not null default clock_timestamp(),
+  primary key (run_id, step_slug, task_index, attempt)
+);
+
+-- The account: tokens by step, and how many of them went to attempts that did not complete.
+create or replace view agent.token_account as
+select
+  call.run_id,
+  call.step_slug,
+  count(*) as answers,
+  sum(call.prompt_tokens) as prompt_tokens,
+  sum(call.completion_tokens) as completion_tokens,
+  coalesce(
+    sum(call.prompt_tokens + call.completion_tokens) filter (where attempt.outcome <> 'completed'), 0
+  ) as wasted_tokens
+from agent.model_calls as call
+left join pgflow.task_attempts as attempt using (run_id, step_slug, task_index, attempt)
+group by call.run_id, call.step_slug;
