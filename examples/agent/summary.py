@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .messages import ToolResult
 
 WIDTH = 118
-MOST_LETTERS = 150
+MOST_LETTERS = 220
 COLUMNS = {"source": None, "tool": None, "arguments": 9, "output": 10, "attempt": None}
 """Headings of the calls, with the share of the width that is left by those that wrap nothing."""
 

@@ -35,7 +35,7 @@ class Tool(BaseModel, ABC):
     about: ClassVar[str]
     """What the model reads of it."""
     patience: ClassVar[float] = 20.0
-    """Seconds after which an attempt is given up and repeated."""
+    """Seconds after which an attempt is given up and another made."""
 
     @abstractmethod
     async def run(self) -> JsonValue:
@@ -82,7 +82,7 @@ class GetStock(Tool):
 
     name = "get_stock"
     about = "Ask the warehouse how many bags of a product are in stock now."
-    patience = 3.0
+    patience = 5.0
     product: str = Field(description="The product's name.")
 
     async def run(self) -> JsonValue:
@@ -95,7 +95,7 @@ class GetExchangeRate(Tool):
 
     name = "get_exchange_rate"
     about = "Get today's exchange rate, to convert an amount from one currency into another."
-    patience = 3.0
+    patience = 5.0
     base: str = Field(description="Code of the amount's currency.", pattern="^[A-Z]{3}$")
     quote: str = Field(description="Code of the currency that is wanted.", pattern="^[A-Z]{3}$")
 
