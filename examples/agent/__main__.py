@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 from rich.console import Console
 
 from pgflow.embedded import resolve_dsn
@@ -32,7 +33,11 @@ def main() -> int:
     options = _options()
     dsn = resolve_dsn()
     install(dsn)
-    set_up(dsn)
+    try:
+        set_up(dsn)
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile):
+        sys.stderr.write("This server has no pgvector: apt-get install postgresql-18-pgvector\n")
+        return 2
     with ExitStack() as components:
         stand_in = None
         if "OPENAI_BASE_URL" not in os.environ:

