@@ -84,23 +84,27 @@ async def _decide_on_all(
     dsn: str, stand_in: str | None, *, live: bool
 ) -> tuple[list[Case], Victim]:
     """Have the team decide on both suppliers; kill a researcher during the first."""
+    honest, flattering = [
+        Assignment(supplier=supplier, question=QUESTION.format(supplier), criteria=CRITERIA)
+        for supplier in (HONEST, FLATTERING)
+    ]
     async with Database.connect(dsn) as database, working(dsn):
         client = Client(database)
-        runs: list[tuple[Assignment, Run]] = []
-        victim: Victim | None = None
-        for supplier in (HONEST, FLATTERING):
-            question = QUESTION.format(supplier)
-            assignment = Assignment(supplier=supplier, question=question, criteria=CRITERIA)
-            run = await client.start(team, assignment)
-            runs.append((assignment, run))
-            end = run.watch(TIMEOUT) if live else run.wait(TIMEOUT)
-            if victim is None:
-                victim, _ = await asyncio.gather(kill_one(dsn, run.id, "research", stand_in), end)
-            else:
-                await end
-        cases = [await _case(database, assignment, run) for assignment, run in runs]
-    assert victim is not None
-    return cases, victim
+        first = await client.start(team, honest)
+        async with asyncio.TaskGroup() as together:
+            killing = together.create_task(kill_one(dsn, first.id, "research", stand_in))
+            await _end(first, live=live)
+        second = await client.start(team, flattering)
+        await _end(second, live=live)
+        cases = [
+            await _case(database, honest, first),
+            await _case(database, flattering, second),
+        ]
+    return cases, killing.result()
+
+
+async def _end(run: Run, *, live: bool) -> None:
+    await (run.watch(TIMEOUT) if live else run.wait(TIMEOUT))
 
 
 async def _case(database: Database, assignment: Assignment, run: Run) -> Case:

@@ -23,6 +23,9 @@ PROCESSES = {"lead": 1, "research": 2, "analysis": 1, "validation": 1}
 LEASE = 4
 """Seconds after which a dead worker's task is granted to another; short, so that one can watch."""
 
+PATIENCE = 60
+"""Seconds in which a task to interrupt must come by."""
+
 
 @asynccontextmanager
 async def working(dsn: str) -> AsyncIterator[None]:
@@ -58,7 +61,8 @@ class Victim:
 
 async def kill_one(dsn: str, run_id: UUID, step_slug: str, stand_in: str | None) -> Victim:
     """Kill a worker while it waits for the model's answer in a task of a step."""
-    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+    connecting = AsyncConnection.connect(dsn, autocommit=True)
+    async with asyncio.timeout(PATIENCE), await connecting as connection:
         while True:
             cursor = await connection.execute(
                 """

@@ -17,7 +17,7 @@ from examples.agent.facts import ONE_ROUND, TWO_ROUNDS
 from examples.agent.grounding import doubts
 from examples.agent.loopback import serving
 from examples.agent.messages import Conversation, Question, ToolCall, ToolResult
-from examples.agent.model_rules import reply
+from examples.agent.model_rules import Wish, reply
 from pgflow.execute import execute_async
 from tests.support.patterns import ROOT, run_pattern
 
@@ -264,12 +264,13 @@ async def test_the_stand_in_answers_from_what_it_was_sent(shop_url: str) -> None
     """Other tool schemas give other calls, other outputs another answer."""
     offered: list[Any] = list(await tools.offer())
     user = {"role": "user", "content": "How many bags of Sidamo are in the warehouse?"}
-    (wish,) = reply([user], offered)
-    assert (wish.tool, wish.arguments) == ("get_stock", {"product": "Sidamo"})  # type: ignore[union-attr]  # not an answer
+    assert reply([user], offered) == [Wish("get_stock", {"product": "Sidamo"})]
 
     without = [tool for tool in offered if tool["function"]["name"] != "get_stock"]
-    (wish,) = reply([user], without)
-    assert wish.tool == "run_sql"  # type: ignore[union-attr]  # not an answer
+    sql = {
+        "sql": "select product, sum(bags) as bags from agent.orders where product = 'Sidamo' group by product order by bags desc"
+    }
+    assert reply([user], without) == [Wish("run_sql", sql)]
 
     call = {"id": "a", "function": {"name": "get_stock", "arguments": '{"product": "Sidamo"}'}}
     asked = {"role": "assistant", "tool_calls": [call]}

@@ -122,7 +122,7 @@ async def test_the_same_supplier_is_renewed_once_the_facts_are_as_claimed(
     with psycopg.connect(suppliers_url) as connection:
         connection.execute(
             "update agent_team.deliveries set defective = pieces * 0.009,"
-            " delivered_on = promised_on + (id %% 40 = 0)::int where supplier = 'Birch'"
+            " delivered_on = promised_on + (id % 40 = 0)::int where supplier = 'Birch'"
         )
     after = await execute_async(flow.team, assignment("Birch"), dsn=suppliers_url, timeout=100)
 
