@@ -84,13 +84,15 @@ def wanted(question: str, tools: list[Json], evidence: list[Evidence]) -> list[W
 
 
 def fitting(sentence: str, tools: list[Json]) -> list[Json]:
-    """Return the tool that a sentence is for, and one that converts its amount."""
+    """Return the tool that a sentence is for, else one that searches; and one that converts an amount."""
     abouts = [stems(tool["function"]["description"].split("\n")[0]) for tool in tools]
     known = Counter(word for about in abouts for word in about)
     scores = [sum(1 / known[word] for word in about & stems(sentence)) for about in abouts]
     best = max(scores, default=0)
     chosen = [tool for tool, score in zip(tools, scores, strict=True) if score == best > 0][:1]
-    return chosen + [tool for tool in tools if "quote" in parameters(tool) and tool not in chosen]
+    search = [tool for tool in tools if set(parameters(tool)) == {"query"}]
+    convert = [tool for tool in tools if "quote" in parameters(tool) and tool not in chosen]
+    return (chosen or search) + convert
 
 
 def parameters(tool: Json) -> Json:
@@ -174,15 +176,16 @@ def conversion(row: Json, rate: Decimal, source: str, evidence: list[Evidence]) 
 
 def tell_row(row: Json) -> str:
     """Tell an object: what it is about, then its figures."""
-    about = [
-        str(value) for key, value in row.items() if number(value) is None and key != "currency"
-    ]
-    told = [
-        f"{key.replace('_', ' ')} {value:,}"
-        for key, value in zip(row, map(number, row.values()), strict=True)
-        if value is not None
-    ]
     unit = f" {row['currency']}" if "currency" in row else ""
+    about, told = [], []
+    for key, value in row.items():
+        figure = number(value)
+        if figure is not None:
+            told.append(f"{key.replace('_', ' ')} {figure:,}")
+        elif value is None:
+            told.append(f"no {key.replace('_', ' ')}")
+        elif key != "currency":
+            about.append(str(value))
     return f"{', '.join(about) or 'All'}: {', '.join(told)}{unit}"
 
 

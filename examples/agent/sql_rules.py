@@ -52,7 +52,7 @@ def _summed(sentence: str, columns: list[Column]) -> tuple[str, list[str]] | Non
     units = [column.name for column in columns if column.name == "currency"]
     if REVENUE & stems(sentence) and counts and prices:
         return f"sum({counts[0]} * {prices[0]}) as revenue", units
-    asked = re.search(r"how many (\w+)", sentence, re.IGNORECASE)
+    asked = re.search(r"(?:how many|the most) (\w+)", sentence, re.IGNORECASE)
     if asked and asked[1] in counts:
         return f"sum({asked[1]}) as {asked[1]}", []
     return None
