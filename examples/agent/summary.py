@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +23,8 @@ MOST_LETTERS = 220
 COLUMNS = {"source": None, "tool": None, "arguments": 9, "output": 10, "attempt": None}
 """Headings of the calls, with the share of the width that is left by those that wrap nothing."""
 
+FONT_FACES = re.compile(r"@font-face \{.*?\}", re.DOTALL)
+
 
 def render(
     exchanges: list[Exchange], evidence: Evidence, claims: dict[str, bool]
@@ -38,7 +41,9 @@ def save(picture: Path, drawn: RenderableType) -> None:
     """Write as SVG what the terminal shows."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
     console.print(drawn)
-    console.save_svg(str(picture), title="python -m examples.agent")
+    # The fonts would be fetched from elsewhere.
+    svg = FONT_FACES.sub("", console.export_svg(title=f"python -m {__package__}"))
+    picture.write_text(svg, encoding="utf-8")
 
 
 def _exchange(exchange: Exchange) -> RenderableType:

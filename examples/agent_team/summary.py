@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 WIDTH = 126
 STYLES = {"renew": "green", "do not renew": "red"}
 
+FONT_FACES = re.compile(r"@font-face \{.*?\}", re.DOTALL)
+
 
 def render(cases: list[Case], evidence: Evidence, claims: dict[str, bool]) -> RenderableType:
     """Draw all of it."""
@@ -28,7 +31,9 @@ def save(picture: Path, drawn: RenderableType) -> None:
     """Write as SVG what the terminal shows."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
     console.print(drawn)
-    console.save_svg(str(picture), title="python -m examples.agent_team")
+    # The fonts would be fetched from elsewhere.
+    svg = FONT_FACES.sub("", console.export_svg(title=f"python -m {__package__}"))
+    picture.write_text(svg, encoding="utf-8")
 
 
 def _case(case: Case, evidence: Evidence) -> RenderableType:
