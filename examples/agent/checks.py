@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .messages import Answer
 
 Row = dict[str, Any]
+ACCOUNT = Path(__file__).parent / "token_account.sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Evidence:
     calls: list[Row]
     """The rows of agent.model_calls."""
     account: list[Row]
-    """The rows of agent.token_account."""
+    """The rows of token_account.sql."""
     requests: list[Row]
     """What the services were asked."""
     billed: list[Row] | None
@@ -58,10 +60,7 @@ def gather(dsn: str, runs: list[UUID], services: str, stand_in: str | None) -> E
         calls = cursor.execute(
             "select * from agent.model_calls where run_id = any (%s) order by recorded_at", (runs,)
         ).fetchall()
-        account = cursor.execute(
-            "select * from agent.token_account where run_id = any (%s) order by run_id, step_slug",
-            (runs,),
-        ).fetchall()
+        account = cursor.execute(ACCOUNT.read_bytes(), {"runs": runs}).fetchall()
     requests = httpx.get(f"{services}/requests").raise_for_status().json()
     billed = httpx.get(f"{stand_in}/account").raise_for_status().json() if stand_in else None
     return Evidence(attempts, calls, account, requests, billed)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .messages import Conversation
 
 FIGURE = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])")
-CITATIONS = re.compile(r"((?:\s*\[call_\d+\])+)")
+CITATIONS = re.compile(r"((?:\s*\[call_\d+(?:, *call_\d+)*\])+)")
 SOURCE = re.compile(r"call_\d+")
 CONVERSION = re.compile(
     r"(?P<amount>\d[\d,.]*)[^\d\[\]=]*\[call_\d+\]\s*[x*\u00d7]\s*(?P<rate>\d[\d,.]*)[^\d\[\]=]*\[call_\d+\]"

@@ -80,6 +80,8 @@ class Conversation(BaseModel):
 
     def after(self, calls: list[ToolCall], results: list[ToolResult | None]) -> Conversation:
         """Add a round; a call without a result is one that failed in every attempt."""
+        if not calls:
+            return self
         made = [
             result or ToolResult(call=call, error="the tool gave no answer")
             for call, result in zip(calls, results, strict=True)

@@ -34,18 +34,3 @@ create table if not exists agent.model_calls (
   recorded_at timestamptz not null default clock_timestamp(),
   primary key (run_id, step_slug, task_index, attempt)
 );
-
--- The account: tokens by step, and how many of them went to attempts that did not complete.
-create or replace view agent.token_account as
-select
-  call.run_id,
-  call.step_slug,
-  count(*) as answers,
-  sum(call.prompt_tokens) as prompt_tokens,
-  sum(call.completion_tokens) as completion_tokens,
-  coalesce(
-    sum(call.prompt_tokens + call.completion_tokens) filter (where attempt.outcome <> 'completed'), 0
-  ) as wasted_tokens
-from agent.model_calls as call
-left join pgflow.task_attempts as attempt using (run_id, step_slug, task_index, attempt)
-group by call.run_id, call.step_slug;

@@ -79,7 +79,7 @@ def _shortened(text: str) -> str:
 
 
 def _tokens(exchanges: list[Exchange], evidence: Evidence) -> RenderableType:
-    table = Table(title="Tokens: select * from agent.token_account", title_justify="left", box=None)
+    table = Table(title="Tokens of each step: token_account.sql", title_justify="left", box=None)
     numbers = {exchange.run_id: str(number) for number, exchange in enumerate(exchanges, 1)}
     figures = ("answers", "prompt_tokens", "completion_tokens", "wasted_tokens")
     for heading in ("question", "step_slug", *figures):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psycopg
 import pytest
 
 from examples.agent import flow, reader, shop, tools
+from examples.agent.checks import ACCOUNT
 from examples.agent.embedding import embed
 from examples.agent.facts import ONE_ROUND, TWO_ROUNDS
 from examples.agent.grounding import doubts
@@ -124,31 +129,50 @@ def test_it_answers_with_figures_that_stand_in_the_cited_outputs(
 
 
 @pytest.mark.slow
-def test_the_tokens_of_a_failed_attempt_are_recorded(database_url: str, tmp_path: Path) -> None:
+async def test_the_tokens_of_a_failed_attempt_are_recorded(
+    shop_url: str, servers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The model gets a digit wrong: the answer is refused, asked for anew, and both are on the bill."""
-    options = ("--slip", "1", "--question", ONE_ROUND)
-    document = run_pattern("agent", database_url, tmp_path, *options)
+    with serving("model_server", "--slip", "1") as model:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{model}/v1")
+        question = Question(text=ONE_ROUND)
+        result = await execute_async(flow.agent, question, dsn=shop_url, timeout=100)
+        async with httpx.AsyncClient() as http:
+            billed = (await http.get(f"{model}/account")).json()
 
-    assert set(document["checks"].values()) == {True}
+    assert result[flow.respond].doubts == []
     found = rows(
-        database_url,
+        shop_url,
         """
-        select attempt.outcome, call.prompt_tokens, call.answer_id, attempt.error
+        select attempt.outcome, call.prompt_tokens, call.completion_tokens, call.answer_id, attempt.error
         from agent.model_calls as call
         join pgflow.task_attempts as attempt using (run_id, step_slug, task_index, attempt)
         where step_slug = 'reflect' order by attempt
         """,
     )
     assert [row[0] for row in found] == ["failed", "completed"]
-    assert found[0][1] == found[1][1] > 0
-    assert found[0][2] != found[1][2]
-    assert "does not stand in call_1" in found[0][3]
-    ((answers, wasted),) = rows(
-        database_url,
-        "select answers, wasted_tokens from agent.token_account where step_slug = 'reflect'",
+    assert [row[3] for row in found] == [answer["id"] for answer in billed[1:]]
+    assert [row[1] for row in found] == [answer["prompt_tokens"] for answer in billed[1:]]
+    assert "does not stand in call_1" in found[0][4]
+    with psycopg.connect(shop_url) as connection:
+        account = connection.execute(ACCOUNT.read_bytes(), {"runs": [result.run_id]}).fetchall()
+    wasted = {row[1]: (row[2], row[5]) for row in account}
+    assert wasted == {"analyze": (1, 0), "reflect": (2, found[0][1] + found[0][2])}
+
+
+def test_a_real_model_must_be_named(tmp_path: Path) -> None:
+    environment = {**os.environ, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    environment.pop("PGFLOW_MODEL", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.agent", "--out", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert answers == 2
-    assert wasted > found[0][1]
+    assert done.returncode == 2
+    assert "PGFLOW_MODEL must name the model" in done.stderr
 
 
 @pytest.mark.slow
@@ -254,6 +278,7 @@ def conversation(**outputs: Any) -> Conversation:
         ("1,200.50 NOK [call_1] x 0.5 [call_2] = 610.25 EUR.", ["1200.50 x 0.5 is not 610.25"]),
         ("1,200.50 NOK [call_1] x 0.6 [call_2] = 720.30 EUR.", ["0.6 does not stand in call_2"]),
         ("Both: 1,200.50 and 0.5 [call_1] [call_2]. No figure here.", []),
+        ("Both: 1,200.50 and 0.5 [call_1, call_2].", []),
     ],
 )
 def test_doubts(answer: str, found: list[str]) -> None:
