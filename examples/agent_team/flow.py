@@ -1,7 +1,7 @@
 """The team as a flow: three roles work side by side, each in workers that serve its queue and no other.
 
              +-> plan_research -> research (a map) --+
-define ------+-> analyse ----------------------------+-> consolidate -> decide
+define ------+-> analyze ----------------------------+-> consolidate -> decide
              +-> plan_checks -> validate (a map) ----+
 """
 
@@ -52,7 +52,7 @@ async def research(subtask: SubTask) -> Finding:
 
 
 @team.step(depends_on=(define,), queue="analysis")
-async def analyse(brief: Brief) -> Analysis:
+async def analyze(brief: Brief) -> Analysis:
     """Have the model weigh what the supplier says of itself against the criteria."""
     return await ask("analyst", Analysis, brief)
 
@@ -71,7 +71,7 @@ async def validate(check: Check) -> Verdict:
     return await ask("validator", Verdict, assignment, check, measured=measured)
 
 
-@team.step(depends_on=(research, analyse, validate), queue="lead")
+@team.step(depends_on=(research, analyze, validate), queue="lead")
 def consolidate(findings: list[Finding], analysis: Analysis, verdicts: list[Verdict]) -> Dossier:
     """Put everything together, in the order in which it was asked for."""
     return Dossier(

@@ -30,7 +30,7 @@ ReplyT = TypeVar("ReplyT", bound=Reply)
 
 PROMPTS: dict[Role, str] = {
     "researcher": "You research suppliers. State only what the given facts say, with their figures.",
-    "analyst": "You analyse suppliers. Compare each claim with its criterion, and recommend.",
+    "analyst": "You analyze suppliers. Compare each claim with its criterion, and recommend.",
     "validator": "You check claims of suppliers against what was measured. A claim holds if the measured"
     " value meets the criterion and is within 0.02 of the claim. Plan a check for each criterion.",
     "chair": "You decide from the dossier alone. If a verdict does not hold, its dissent outweighs findings"

@@ -91,7 +91,7 @@ def average(facts: list[Json], column: str) -> float | None:
     return fmean(values) if values else None
 
 
-def analyse(material: Json) -> Json:
+def analyze(material: Json) -> Json:
     """Compare each claim with its criterion."""
     brief = material["Brief"]
     criteria, claims = brief["assignment"]["criteria"], brief["claims"]
@@ -146,7 +146,7 @@ def decide(material: Json) -> Json:
 RULES: dict[str, Callable[[Json], Json]] = {
     "ResearchPlan": plan_research,
     "Finding": find,
-    "Analysis": analyse,
+    "Analysis": analyze,
     "CheckPlan": plan_checks,
     "Verdict": judge,
     "Decision": decide,

@@ -46,7 +46,7 @@ def _case(case: Case, evidence: Evidence) -> RenderableType:
         said = f"{finding.source}: {finding.statement}"
         table.add_row(*who, said, Text(finding.supports, style=STYLES[finding.supports]))
     analysis = dossier.analysis
-    who = _who(case, evidence, "analyse", 0)
+    who = _who(case, evidence, "analyze", 0)
     recommended = Text(analysis.recommendation, style=STYLES[analysis.recommendation])
     table.add_row(*who, "; ".join(analysis.reasons), recommended)
     for index, verdict in enumerate(dossier.verdicts):

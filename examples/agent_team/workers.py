@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,6 +80,8 @@ async def kill_one(dsn: str, run_id: UUID, step_slug: str, stand_in: str | None)
             for worker_id, pid, index, attempt in rows:
                 if busy is None or f"{run_id}/{step_slug}/{index}/{attempt}" in busy:
                     os.kill(pid, signal.SIGKILL)
+                    told = f"Killed worker {pid} (SIGKILL); its task returns when its lease of {LEASE} s ends.\n"
+                    sys.stderr.write(told)
                     return Victim(worker_id, pid, index)
             await asyncio.sleep(0.1)
 

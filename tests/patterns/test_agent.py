@@ -19,9 +19,8 @@ from examples.agent import flow, reader, shop, tools
 from examples.agent.checks import ACCOUNT
 from examples.agent.embedding import embed
 from examples.agent.facts import ONE_ROUND, TWO_ROUNDS
-from examples.agent.grounding import doubts
 from examples.agent.loopback import serving
-from examples.agent.messages import Conversation, Question, ToolCall, ToolResult
+from examples.agent.messages import Question, ToolCall
 from examples.agent.model_rules import Wish, reply
 from pgflow.execute import execute_async
 from tests.support.patterns import ROOT, run_pattern
@@ -256,33 +255,6 @@ async def test_passages_are_found_by_what_they_mean(shop_url: str) -> None:
 
     assert isinstance(found, list)
     assert found[0] == {"title": "Fire", "body": dict(shop.passages())["Fire"]}
-
-
-def conversation(**outputs: Any) -> Conversation:
-    made = [
-        ToolResult(call=ToolCall(source=source, id=source, name="t", arguments="{}"), output=output)
-        for source, output in outputs.items()
-    ]
-    return Conversation(question="What came in 2025?", rounds=[made])
-
-
-@pytest.mark.parametrize(
-    ("answer", "found"),
-    [
-        ("In 2025 it was 1,200.50 NOK [call_1].", []),
-        ("It was 1,200.51 NOK [call_1].", ["1200.51 does not stand in call_1"]),
-        ("It was 7 [call_1].", ["7 does not stand in call_1"]),
-        ("It was 1200.50.", ["1200.50 cites no source"]),
-        ("It was 1200.50 [call_9].", ["1200.50 does not stand in call_9", "there is no call_9"]),
-        ("1,200.50 NOK [call_1] x 0.5 [call_2] = 600.25 EUR.", []),
-        ("1,200.50 NOK [call_1] x 0.5 [call_2] = 610.25 EUR.", ["1200.50 x 0.5 is not 610.25"]),
-        ("1,200.50 NOK [call_1] x 0.6 [call_2] = 720.30 EUR.", ["0.6 does not stand in call_2"]),
-        ("Both: 1,200.50 and 0.5 [call_1] [call_2]. No figure here.", []),
-        ("Both: 1,200.50 and 0.5 [call_1, call_2].", []),
-    ],
-)
-def test_doubts(answer: str, found: list[str]) -> None:
-    assert doubts(answer, conversation(call_1=[{"sum": "1200.50"}], call_2={"rate": 0.5})) == found
 
 
 async def test_the_stand_in_answers_from_what_it_was_sent(shop_url: str) -> None:

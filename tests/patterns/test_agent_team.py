@@ -23,7 +23,7 @@ QUEUES = {
     "define": "lead",
     "plan_research": "research",
     "research": "research",
-    "analyse": "analysis",
+    "analyze": "analysis",
     "plan_checks": "validation",
     "validate": "validation",
     "consolidate": "lead",
