@@ -212,30 +212,28 @@ async def test_a_tool_that_never_answers_is_told_to_the_model(
     assert rows(shop_url, tried) == [(3,)]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "delete from agent.orders",
-        "insert into agent.passages values ('x', 'y', null)",
-        "select 1; delete from agent.orders",
-        "with gone as (delete from agent.orders returning 1) select * from gone",
-        "create table agent.mine (id int)",
-        "select * from pgflow.runs",
-        "select * from agent.model_calls",
-        "select set_config('role', 'postgres', true)",
-        "select pg_sleep(10)",
-        "selec 1",
-    ],
+MORE_THAN_READING = (
+    "delete from agent.orders",
+    "insert into agent.passages values ('x', 'y', null)",
+    "select 1; delete from agent.orders",
+    "with gone as (delete from agent.orders returning 1) select * from gone",
+    "create table agent.mine (id int)",
+    "select * from pgflow.runs",
+    "select * from agent.model_calls",
+    "select set_config('role', 'postgres', true)",
+    "select pg_sleep(10)",
+    "selec 1",
 )
-async def test_sql_that_does_more_than_read_is_refused(shop_url: str, statement: str) -> None:
-    call = ToolCall(
-        source="call_1", id="1", name="run_sql", arguments=json.dumps({"sql": statement})
-    )
 
-    result = await tools.make_call(call)
 
-    assert result.error
-    assert result.output is None
+async def test_sql_that_does_more_than_read_is_refused(shop_url: str) -> None:
+    for statement in MORE_THAN_READING:
+        arguments = json.dumps({"sql": statement})
+        call = ToolCall(source="call_1", id="1", name="run_sql", arguments=arguments)
+
+        result = await tools.make_call(call)
+
+        assert (bool(result.error), result.output) == (True, None), statement
     assert rows(shop_url, "select count(*) from agent.orders") == [(shop.ORDERS,)]
 
 
