@@ -1,0 +1,1 @@
+"""An agent: a model decides which tools a question needs, the calls run as a map, the answer cites what they gave."""
