@@ -37,8 +37,7 @@ def main() -> int:
     try:
         dsn = resolve_dsn()
         install(dsn)
-        out = arguments.out.resolve()  # workers are told whole paths
-        facts = asyncio.run(run(dsn, out, seed=arguments.seed, live=not arguments.json))
+        facts = asyncio.run(run(dsn, arguments.out, seed=arguments.seed, live=not arguments.json))
     except PgflowError as error:
         sys.stderr.write(f"{error}\n")
         return 1 if isinstance(error, RunFailed) else 2

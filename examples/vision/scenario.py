@@ -52,6 +52,7 @@ class Prepared:
 
 def prepare(out: Path, seed: int) -> Prepared:
     """Train and export the model, and write the images."""
+    out = out.resolve()  # workers are told whole paths
     images, annotated = out / "images", out / "annotated"
     for folder in (images, annotated):
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
     async with Database.connect(dsn) as database:
         targets = f"{__package__}.flow:vision"
         supervisor = Supervisor(
-            targets, processes=PROCESSES, dsn=dsn, concurrency=CONCURRENCY, log_level="WARNING"
+            targets, processes=PROCESSES, dsn=dsn, concurrency=CONCURRENCY, log_level="CRITICAL"
         )
         async with supervisor:
             await supervisor.ready()
