@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def audit(dsn: str, prepared: Prepared, runs: Sequence[Ended]) -> dict[str, Any]
         "trained_on": prepared.trained_on,
         "held_out": len(right),
         "accuracy": single,
-        "mean_accuracy": round(float(np.mean(list(single.values()))), 4),
+        "mean_accuracy": round(fmean(single.values()), 4),
         "ensemble": accuracy,
         "ensemble_without_one": accuracy_without,
         "notes": [ended.answer.note if ended.answer else None for ended in runs],
@@ -79,10 +80,10 @@ def audit(dsn: str, prepared: Prepared, runs: Sequence[Ended]) -> dict[str, Any]
             "each vote is what direct calls of the models give": _same(whole, direct, NAMES)
             and _same(without, direct, remaining),
             "the vote is not below the mean of the single models": accuracy
-            >= np.mean(list(single.values())),
+            >= fmean(single.values()),
             "nor is the vote of the remaining two": len(remaining) == 2  # noqa: PLR2004
-            and accuracy_without >= np.mean([single[name] for name in remaining]),
-            "the three models were at work at the same time": max(a[4] for a in attempts[0])
+            and accuracy_without >= fmean(single[name] for name in remaining),
+            "no model waited for another one": max(a[4] for a in attempts[0])
             < min(a[5] for a in attempts[0]),
             "each in a process that is not the worker's": os.getpid() not in pids and bool(pids),
             "the model that crashed was killed by SIGSEGV, and tried again": [

@@ -27,9 +27,11 @@ def _accuracies(axes: Any, facts: dict[str, Any]) -> None:
         "vote without\nrandom forest": facts["ensemble_without_one"],
     }
     drawn = axes.barh(list(bars), list(bars.values()), color=colours)
-    axes.bar_label(drawn, [f"{value:.1%}" for value in bars.values()], padding=4)
-    axes.axvline(facts["mean_accuracy"], color=GREY, linestyle="--", linewidth=1)
-    axes.text(facts["mean_accuracy"], -0.62, " mean of the three", color=GREY, fontsize=8)
+    axes.bar_label(drawn, [f"{value:.1%}  " for value in bars.values()], padding=-44, color="white")
+    axes.axvline(facts["mean_accuracy"], color=GREY, linestyle="--", linewidth=1, zorder=0)
+    axes.set_xlabel(
+        f"dashed: the mean of the three models, {facts['mean_accuracy']:.1%}", color=GREY
+    )
     axes.invert_yaxis()
     axes.set_xlim(0.9, 1.0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -44,16 +46,11 @@ def _calibration(axes: Any, facts: dict[str, Any]) -> None:
         [row["confidence"] for row in rows], [row["accuracy"] for row in rows], "o-", color=GREEN
     )
     for row in rows:
-        axes.annotate(
-            f"{row['images']} images",
-            (row["confidence"], row["accuracy"]),
-            xytext=(6, -12),
-            textcoords="offset points",
-            fontsize=8,
-        )
-    axes.set_xlim(0.3, 1.08)
+        place = (row["confidence"], row["accuracy"])
+        axes.annotate(row["images"], place, (0, -15), textcoords="offset points", ha="center")
+    axes.set_xlim(0.3, 1.02)
     axes.set_ylim(0, 1.05)
     axes.set_xlabel("confidence of the vote")
     axes.set_ylabel("share that is right")
-    axes.set_title("Calibration", fontsize=11)
+    axes.set_title("Calibration, with the number of images", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)

@@ -34,8 +34,8 @@ def draw(
     )
     drawing.text((GAP, 9), title, fill="black", font=ImageFont.load_default(14))
     target = out / "picture.png"
-    # 128 colours are enough for a page, and a third of the bytes.
-    sheet.quantize(128).save(target, optimize=True)
+    # 64 colours are enough for a page, and a quarter of the bytes.
+    sheet.quantize(64).save(target, optimize=True)
     return target
 
 
