@@ -124,7 +124,10 @@ def store(paths: list[str], predictions: list[Prediction | None]) -> Summary:
     with task.transaction() as connection:
         connection.cursor().executemany(
             "insert into vision.predictions (run_id, image, label, confidence, needs_review)"
-            " values (%s, %s, %s, %s, %s)",
+            " values (%s, %s, %s, %s, %s)"
+            # A retry of what failed comes by here again.
+            " on conflict (run_id, image) do update set (label, confidence, needs_review)"
+            " = (excluded.label, excluded.confidence, excluded.needs_review)",
             [
                 (task.run_id, each.image, each.label, each.confidence, each.needs_review)
                 for each in known

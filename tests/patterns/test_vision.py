@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,14 @@ from PIL import Image, ImageDraw
 
 from examples.vision import flow, imaging, model
 from examples.vision.scenario import TABLES
+from pgflow import Client, Database, Worker
 from tests.support.patterns import ROOT, run_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CORRUPT = "image-058.png"
+CORRUPT, WHOLE = "image-058.png", "image-001.png"
 
 
 @pytest.fixture
@@ -55,7 +58,9 @@ def tiny_model(target: Path) -> None:
 
 
 @pytest.mark.slow
-def test_all_but_the_corrupt_image_are_classified(database_url: str, tmp_path: Path) -> None:
+def test_all_but_the_corrupt_image_are_classified(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = run_pattern("vision", database_url, tmp_path)
     assert all(facts["checks"].values()), facts["checks"]
     assert (facts["images"], facts["stored"]) == (100, 99)
@@ -64,6 +69,30 @@ def test_all_but_the_corrupt_image_are_classified(database_url: str, tmp_path: P
     assert_the_database_says_so(database_url, facts)
     assert_predictions_are_those_of_the_model(database_url, tmp_path)
     assert_the_products_are_there(tmp_path)
+    monkeypatch.setenv("PGFLOW_DSN", database_url)
+    asyncio.run(retry_with_another_file(database_url, facts["run_id"], tmp_path / "images"))
+    assert_the_image_is_classified_now(database_url)
+
+
+async def retry_with_another_file(dsn: str, run_id: str, images: Path) -> None:
+    shutil.copy(images / WHOLE, images / CORRUPT)
+    async with Database.connect(dsn) as database:
+        run = await Client(database).get(run_id, flow=flow.vision)
+        await run.retry()
+        await Worker(database, [flow.vision]).run_until(run.id)
+        assert (await run.result())[flow.store].failed == []
+
+
+def assert_the_image_is_classified_now(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("select image, label, confidence from vision.predictions")
+        stored = {image: found for image, *found in rows.fetchall()}
+        decoded = connection.execute(
+            "select count(*) from pgflow.task_attempts where step_slug = 'preprocess'"
+        ).fetchone()
+    assert len(stored) == 100
+    assert stored[CORRUPT] == stored[WHOLE]
+    assert decoded == (101,), "no other image was decoded again"
 
 
 def assert_the_database_says_so(dsn: str, facts: dict[str, Any]) -> None:
