@@ -56,6 +56,8 @@ def prepare(out: Path, seed: int) -> Prepared:
 
 def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
     """Do all of it; return the facts, `checks` among them."""
+    if live:
+        print("Training three models.", flush=True)
     prepared = prepare(out, seed)
     sample = prepared.sample
     ended = [

@@ -66,6 +66,7 @@ def show(facts: dict[str, Any]) -> None:
     table.add_row("diversity", f"{facts['diversity']:.2f}, unmixed {facts['diversity_before']:.2f}")
     table.add_row("the failure", facts["lost_connection"])
     table.add_row("picture", facts["picture"])
+    console.print()
     console.print(table)
     for claim, holds in facts["checks"].items():
         console.print("[green]✓[/]" if holds else "[red]✗[/]", claim)

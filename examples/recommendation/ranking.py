@@ -66,7 +66,7 @@ def rank(candidates: Sequence[Candidate]) -> list[Recommended]:
 def diversify(
     ranked: Sequence[Recommended], vectors: Mapping[int, Sequence[float]], count: int
 ) -> list[Recommended]:
-    """Choose greedily by maximal marginal relevance, with a limit for each genre."""
+    """Choose by maximal marginal relevance, with a limit for each genre; return the best first."""
     chosen: list[Recommended] = []
     genres: Counter[str] = Counter()
     likeness = {each.track_id: 0.0 for each in ranked}
@@ -82,7 +82,7 @@ def diversify(
         del likeness[best.track_id]
         for track, most in likeness.items():
             likeness[track] = max(most, cosine(vectors[track], vectors[best.track_id]))
-    return chosen
+    return sorted(chosen, key=lambda each: -each.score)
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:

@@ -39,6 +39,11 @@ def require_pgvector(dsn: str) -> None:
 async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
     """Do all of it; return the facts, `checks` among them."""
     require_pgvector(dsn)
+    if live:
+        print(
+            f"Making {data.TRACKS:,} tracks, {data.LISTENERS:,} listeners, and their vectors.",
+            flush=True,
+        )
     with connect() as connection:
         world = data.build(connection, seed)
     async with Database.connect(dsn) as database:
@@ -53,10 +58,10 @@ async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
             await supervisor.ready()
             watched = await client.start(recommendation, SignUp(data.MAIN, lose_connection=True))
             await (watched.watch() if live else watched.wait())
-            others = await client.start_many(
-                recommendation,
-                [SignUp(user) for user in (*world.warm, *world.cold) if user != data.MAIN],
-            )
+            newcomers = [user for user in (*world.warm, *world.cold) if user != data.MAIN]
+            if live:
+                print(f"{len(newcomers)} more newcomers, half of them without history.", flush=True)
+            others = await client.start_many(recommendation, [SignUp(user) for user in newcomers])
             for each in others:
                 await each.wait()
     facts = audit(str(watched.id), [str(each.id) for each in others], world)

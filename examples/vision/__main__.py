@@ -61,6 +61,7 @@ def show(facts: dict[str, Any]) -> None:
         loads = f"{worker['images']} tasks of infer, model loaded {worker['model_loads']}x"
         table.add_row(f"worker {worker['pid']}", loads)
     table.add_row("picture", facts["picture"])
+    console.print()
     console.print(table)
     for claim, holds in facts["checks"].items():
         console.print("[green]✓[/]" if holds else "[red]✗[/]", claim)

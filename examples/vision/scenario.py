@@ -72,6 +72,8 @@ def prepare(out: Path, seed: int) -> Prepared:
 
 async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
     """Do all of it; return the facts, `checks` among them."""
+    if live:
+        print("Training the model, and drawing 100 images.", flush=True)
     prepared = prepare(out, seed)
     with psycopg.connect(dsn) as connection:
         connection.execute(TABLES)
