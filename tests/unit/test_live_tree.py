@@ -145,6 +145,14 @@ def test_siblings_hang_below_their_last_dependency() -> None:
     assert lines[5].endswith("skipped: condition_unmet")
 
 
+def test_a_step_skipped_after_failures_says_both() -> None:
+    step = make_step(
+        0, "a", StepStatus.SKIPPED, [], failed=1, retried=1, skip_reason="handler_failed"
+    )
+    lines = draw(RunTree(Snapshot(make_run(), [step])))
+    assert lines[1].endswith("1 failed, 1 retried, skipped: handler_failed")
+
+
 def test_a_long_chain_is_neither_indented_out_of_sight_nor_recursive() -> None:
     chain = [
         make_step(i, f"step_{i}", StepStatus.CREATED, [f"step_{i - 1}"] if i else [], total=None)

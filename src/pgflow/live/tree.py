@@ -207,7 +207,7 @@ def _note(step: StepSummary, snapshot: Snapshot, done: Collection[str]) -> Text:
     elif step.status is StepStatus.STARTED and remaining is not None:
         notes.append(", " if notes else "").append(f"ETA {clock(remaining)}")
     elif step.status is StepStatus.SKIPPED:
-        notes.append(
+        notes.append(", " if notes else "").append(
             f"skipped: {step.skip_reason}" if step.skip_reason else "skipped", style="yellow"
         )
     elif step.duration is not None:
