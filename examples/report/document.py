@@ -5,9 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from reportlab import platypus  # type: ignore[import-untyped]  # it has no types
-from reportlab.lib import colors, pagesizes, units  # type: ignore[import-untyped]  # the same
-from reportlab.lib.styles import ParagraphStyle  # type: ignore[import-untyped]  # the same
+from reportlab import platypus
+from reportlab.lib import colors, pagesizes, units
+from reportlab.lib.styles import ParagraphStyle
 
 from .chart import draw
 

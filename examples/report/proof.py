@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import pypdfium2  # type: ignore[import-untyped]  # it has no types
+import pypdfium2
 from PIL import Image
 from pypdf import PdfReader
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import psycopg
 import pytest
 from PIL import Image, ImageDraw
@@ -38,7 +39,6 @@ def _fresh_model(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def tiny_model(target: Path) -> None:
     """Write a model without training: the probability of a digit grows with the first row's pixels."""
-    onnx = pytest.importorskip("onnx")  # skl2onnx brings it
     weights = np.eye(64, 10, dtype=np.float32)
     helper = onnx.helper
     graph = helper.make_graph(
