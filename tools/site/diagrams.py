@@ -1,0 +1,209 @@
+"""Diagrams of the pages: a ```mermaid fence is drawn once, by a maintainer, and kept as an SVG named by its digest.
+
+`python -m tools.site.diagrams` (`make diagrams`) draws what is missing, with npm's mermaid in a headless Chromium, and
+removes what no page has any more. Who builds or reads the site needs neither of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+DRAWN = DOCS / "images" / "diagrams"
+FENCE = re.compile(r"^```mermaid\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+MERMAID = "11.17.2"
+STYLE = 1
+"""Counted up when the look changes, so that all are drawn anew."""
+
+# Colours that occur nowhere else, each the place of a variable of assets/site.css, with what stands for it elsewhere.
+INKS = {
+    "#010203": ("ink", "#1c2733"),
+    "#020304": ("line", "#5b6b7b"),
+    "#030405": ("node", "#eef3f8"),
+    "#040506": ("edge", "#7b93ab"),
+    "#050607": ("label", "#ffffff"),
+    "#060708": ("group", "#f7f9fb"),
+    "#070809": ("note", "#fff6dd"),
+}
+_INK, _LINE, _NODE, _EDGE, _LABEL, _GROUP, _NOTE = INKS
+CONFIG = {
+    "startOnLoad": False,
+    "securityLevel": "strict",
+    "deterministicIds": True,
+    "htmlLabels": False,
+    "theme": "base",
+    "fontFamily": "sans-serif",
+    "flowchart": {"htmlLabels": False, "curve": "basis", "padding": 12},
+    "state": {"htmlLabels": False},
+    "themeVariables": {
+        "fontFamily": "sans-serif",
+        "fontSize": "15px",
+        "background": _LABEL,
+        "textColor": _INK,
+        "lineColor": _LINE,
+        "mainBkg": _NODE,
+        "nodeBorder": _EDGE,
+        "nodeTextColor": _INK,
+        "primaryColor": _NODE,
+        "primaryTextColor": _INK,
+        "primaryBorderColor": _EDGE,
+        "secondaryColor": _GROUP,
+        "secondaryBorderColor": _EDGE,
+        "secondaryTextColor": _INK,
+        "tertiaryColor": _GROUP,
+        "tertiaryBorderColor": _EDGE,
+        "tertiaryTextColor": _INK,
+        "edgeLabelBackground": _LABEL,
+        "clusterBkg": _GROUP,
+        "clusterBorder": _EDGE,
+        "titleColor": _INK,
+        "noteBkgColor": _NOTE,
+        "noteBorderColor": _EDGE,
+        "noteTextColor": _INK,
+        "actorBkg": _NODE,
+        "actorBorder": _EDGE,
+        "actorTextColor": _INK,
+        "actorLineColor": _EDGE,
+        "signalColor": _LINE,
+        "signalTextColor": _INK,
+        "labelBoxBkgColor": _GROUP,
+        "labelBoxBorderColor": _EDGE,
+        "labelTextColor": _INK,
+        "loopTextColor": _INK,
+        "activationBkgColor": _GROUP,
+        "activationBorderColor": _EDGE,
+        "transitionColor": _LINE,
+        "transitionLabelColor": _INK,
+        "stateLabelColor": _INK,
+        "stateBkg": _NODE,
+        "labelBackgroundColor": _LABEL,
+        "compositeBackground": _GROUP,
+        "compositeTitleBackground": _GROUP,
+        "altBackground": _GROUP,
+        "specialStateColor": _LINE,
+        "innerEndBackground": _LINE,
+        "attributeBackgroundColorOdd": _NODE,
+        "attributeBackgroundColorEven": _GROUP,
+        "rowOdd": _NODE,
+        "rowEven": _GROUP,
+    },
+}
+PAGE = """<!doctype html><meta charset="utf-8"><script src="{mermaid}"></script><pre id="drawn"></pre><script>
+const texts = {texts};
+(async () => {{
+  mermaid.initialize({config});
+  const drawn = {{}};
+  for (const [digest, text] of Object.entries(texts)) {{
+    try {{ drawn[digest] = (await mermaid.render("d" + digest, text)).svg; }}
+    catch (error) {{ drawn[digest] = "failed: " + error; }}
+  }}
+  const bytes = new TextEncoder().encode(JSON.stringify(drawn));
+  document.getElementById("drawn").textContent = btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
+}})();
+</script>"""
+
+
+def digest(text: str) -> str:
+    """Return the name of the picture of a fence's text."""
+    return hashlib.sha256(f"{STYLE}\n{text}".encode()).hexdigest()[:12]
+
+
+def fences(page: Path) -> list[str]:
+    """Return the texts of a page's diagrams."""
+    return [found["text"] for found in FENCE.finditer(page.read_text())]
+
+
+def wanted() -> dict[str, str]:
+    """Return the diagrams of all pages: digest -> text."""
+    return {digest(text): text for page in sorted(DOCS.rglob("*.md")) for text in fences(page)}
+
+
+def picture(text: str) -> str:
+    """Return the SVG of a fence's text. FileNotFoundError if nobody has drawn it."""
+    return (DRAWN / f"{digest(text)}.svg").read_text().strip()
+
+
+def draw(texts: dict[str, str], directory: Path) -> dict[str, str]:
+    """Draw texts in a headless Chromium."""
+    page, profile = directory / "page.html", directory / "profile"
+    values = {
+        "mermaid": (directory / "node_modules/mermaid/dist/mermaid.min.js").as_uri(),
+        # `</script>` in a text must not end the page's script.
+        "texts": json.dumps(texts).replace("</", "<\\/"),
+        "config": json.dumps(CONFIG),
+    }
+    page.write_text(PAGE.format(**values))
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    done = subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            f"--user-data-dir={profile}",
+            "--virtual-time-budget=120000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    found = re.search(r'<pre id="drawn">([^<]+)</pre>', done.stdout)
+    if found is None:
+        sys.exit(f"Chromium drew nothing:\n{done.stderr[-2000:]}")
+    drawn: dict[str, str] = json.loads(base64.b64decode(html.unescape(found[1])))
+    return drawn
+
+
+def finish(svg: str) -> str:
+    """Give a drawing the page's colours, and leave out what it does not use."""
+    svg = re.sub(r"@keyframes [\w-]+\{(?:[^{}]*\{[^{}]*\})*\}", "", svg)
+    svg = re.sub(r"#d\w{12} [^{}]*(?:neo|animation|error-icon|error-text)[^{}]*\{[^}]*\}", "", svg)
+    for colour, (name, otherwise) in INKS.items():
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        for spelled in (colour, f"rgb({red}, {green}, {blue})", f"rgb({red},{green},{blue})"):
+            svg = svg.replace(spelled, f"var(--diagram-{name}, {otherwise})")
+    return svg + "\n"
+
+
+def main() -> None:
+    """Draw what is missing, remove what is not wanted."""
+    texts = wanted()
+    DRAWN.mkdir(parents=True, exist_ok=True)
+    for old in DRAWN.glob("*.svg"):
+        if old.stem not in texts:
+            old.unlink()
+    missing = {name: text for name, text in texts.items() if not (DRAWN / f"{name}.svg").exists()}
+    if not missing:
+        print(f"{len(texts)} diagrams, none is missing")
+        return
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", f"mermaid@{MERMAID}"]
+        subprocess.run(npm, cwd=directory, check=True, stdout=subprocess.DEVNULL, env=os.environ)
+        drawn = draw(missing, directory)
+    failed = [f"{name}: {text}" for name, text in drawn.items() if not text.startswith("<svg")]
+    if failed:
+        sys.exit("\n".join(failed))
+    for name, svg in drawn.items():
+        (DRAWN / f"{name}.svg").write_text(finish(svg))
+    print(f"{len(texts)} diagrams, {len(missing)} drawn now")
+
+
+if __name__ == "__main__":
+    main()
