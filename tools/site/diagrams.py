@@ -24,7 +24,7 @@ DRAWN = DOCS / "images" / "diagrams"
 FENCE = re.compile(r"^```mermaid\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 MERMAID = "11.17.2"
-STYLE = 1
+STYLE = 2
 """Counted up when the look changes, so that all are drawn anew."""
 
 # Colours that occur nowhere else, each the place of a variable of assets/site.css, with what stands for it elsewhere.
@@ -46,6 +46,7 @@ CONFIG = {
     "theme": "base",
     "fontFamily": "sans-serif",
     "flowchart": {"htmlLabels": False, "curve": "basis", "padding": 12},
+    "sequence": {"wrap": True, "width": 160, "actorMargin": 90, "useMaxWidth": True},
     "state": {"htmlLabels": False},
     "themeVariables": {
         "fontFamily": "sans-serif",
@@ -178,7 +179,7 @@ def finish(svg: str) -> str:
         red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
         for spelled in (colour, f"rgb({red}, {green}, {blue})", f"rgb({red},{green},{blue})"):
             svg = svg.replace(spelled, f"var(--diagram-{name}, {otherwise})")
-    return svg + "\n"
+    return svg.replace('fill="white"', 'fill="var(--diagram-label, #ffffff)"') + "\n"
 
 
 def main() -> None:
