@@ -26,7 +26,7 @@ FILE = re.compile(r"^<!-- file: (?P<name>\S+) -->\n```(?P<language>\w+)$", re.MU
 WIDTH = re.compile(r'width="100%"(?P<rest>[^>]*) style="max-width: (?P<width>[\d.]+)px;[^"]*"')
 READABLE = 620
 """Pixels below which a wide diagram is scrolled rather than made smaller still."""
-_full: dict[str, str] = {}
+_markdown: dict[str, str] = {}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -64,7 +64,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Make of a page of the repository one of the site."""
     del files
     here = Path(config.docs_dir, page.file.src_uri).parent
-    _full[page.file.src_uri] = MARK.sub("", markdown)
+    _markdown[page.file.src_uri] = MARK.sub("", markdown)
     markdown = diagrams.FENCE.sub(lambda found: _place(found["text"], page), markdown)
     markdown = FILE.sub(r'```{.\g<language> title="\g<name>"}', markdown)
     return LINK.sub(lambda found: _inside(found, here, Path(config.docs_dir)), MARK.sub("", markdown))
@@ -110,7 +110,10 @@ def _drawing(name: str) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Write llms-full.txt: all pages that llms.txt names, as they stand in the repository."""
-    listed = re.findall(r"\]\(([\w/.-]+)\.html\)", Path(config.docs_dir, "llms.txt").read_text())
-    parts = [f"<!-- {name}.md -->\n\n{_full[f'{name}.md'].strip()}\n" for name in listed]
-    Path(config.site_dir, "llms-full.txt").write_text("\n".join(parts))
+    """Put the pages as Markdown beside the HTML, and all that llms.txt names into llms-full.txt."""
+    site = Path(config.site_dir)
+    for name, text in _markdown.items():
+        (site / name).write_text(text)
+    listed = re.findall(r"\]\(([\w/.-]+\.md)\)", Path(config.docs_dir, "llms.txt").read_text())
+    parts = [f"<!-- {name} -->\n\n{_markdown[name].strip()}\n" for name in listed]
+    (site / "llms-full.txt").write_text("\n".join(parts))
