@@ -129,7 +129,9 @@ class Reader:
 def assert_printed(expected: str, printed: str) -> None:
     """Compare line by line; `…` stands for any text in a line, and alone for any lines."""
     pattern = "".join(
-        "(?:.*\n)*" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + "[ ]*\n"
+        "(?:.*\n)*"
+        if line.strip() == "…"
+        else re.escape(line.rstrip()).replace("…", ".*") + "[ ]*\n"
         for line in expected.rstrip().splitlines()
     )
     assert re.fullmatch(pattern, printed.rstrip() + "\n"), printed
@@ -182,7 +184,8 @@ def test_a_page_works(page: Path, directory: Path, database_url: str) -> None:
 @pytest.mark.parametrize("page", LINKED_PAGES, ids=name)
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
     text = FENCE.sub("", page.read_text())
-    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", text)
+    prose = re.sub(r"`[^`\n]+`", "", text)
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", prose)
     paths = re.findall(r"`((?:src|tests|docs|examples|tools)/[\w./-]+)`", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [path for path in paths if not (ROOT / path).exists()]

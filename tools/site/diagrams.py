@@ -146,7 +146,9 @@ def draw(texts: dict[str, str], directory: Path) -> dict[str, str]:
         "config": json.dumps(CONFIG),
     }
     page.write_text(PAGE.format(**values))
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    chromium = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    )
     done = subprocess.run(
         [
             chromium,
@@ -195,7 +197,14 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
-        npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", f"mermaid@{MERMAID}"]
+        npm = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            f"mermaid@{MERMAID}",
+        ]
         subprocess.run(npm, cwd=directory, check=True, stdout=subprocess.DEVNULL, env=os.environ)
         drawn = draw(missing, directory)
     failed = [f"{name}: {text}" for name, text in drawn.items() if not text.startswith("<svg")]

@@ -33,7 +33,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace each `folder/*.md` of the navigation by the pages that have no other place in it."""
     docs = Path(config.docs_dir)
     named = set(_named(config.nav))
-    config.nav = _expanded(config.nav, docs, named)
+    config.nav = _expanded(config.nav or [], docs, named)
     return config
 
 
@@ -67,7 +67,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     _markdown[page.file.src_uri] = MARK.sub("", markdown)
     markdown = diagrams.FENCE.sub(lambda found: _place(found["text"], page), markdown)
     markdown = FILE.sub(r'```{.\g<language> title="\g<name>"}', markdown)
-    return LINK.sub(lambda found: _inside(found, here, Path(config.docs_dir)), MARK.sub("", markdown))
+    return LINK.sub(
+        lambda found: _inside(found, here, Path(config.docs_dir)), MARK.sub("", markdown)
+    )
 
 
 def _place(text: str, page: Page) -> str:
@@ -85,7 +87,11 @@ def _inside(found: re.Match[str], here: Path, docs: Path) -> str:
     if path.is_relative_to(docs) or not path.exists():
         return found[0]
     name = f"`{path.relative_to(ROOT).as_posix()}`"
-    return name if found["text"].strip("`") in {name.strip("`"), path.name} else f"{found['text']} ({name})"
+    return (
+        name
+        if found["text"].strip("`") in {name.strip("`"), path.name}
+        else f"{found['text']} ({name})"
+    )
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

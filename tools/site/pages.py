@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -30,6 +31,7 @@ after Ctrl-C. `FLOW` is `module:flow` or `file.py:flow`. Without `--dsn` and `PG
 [embedded server](operations.md#the-embedded-server).
 """
 
+FONT = re.compile(r"\s*@font-face\s*\{[^}]*url\([^}]*\}")
 WORDS = {str: "TEXT", list[str]: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
 """How an option's value is named that has no name of its own."""
 
@@ -103,7 +105,9 @@ def _option(option: Any) -> str:
     elif isinstance(default, bool):
         shown = f"`{option.opts[0] if default else option.secondary_opts[0]}`"
     else:
-        shown = "" if default is None or not isinstance(default, (str, int, float)) else f"`{default}`"
+        shown = (
+            "" if default is None or not isinstance(default, (str, int, float)) else f"`{default}`"
+        )
     envvar = f"`{option.envvar}`, else {shown}" if option.envvar else shown
     return f"| {names} | {envvar} | {option.help or ''} |"
 
@@ -129,7 +133,9 @@ PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "patterns/index.md": 
 
 
 def main() -> None:
-    """Write the pages."""
+    """Write the pages; take fonts out of the patterns' pictures, which rich has a browser fetch."""
+    for picture in (DOCS / "images" / "patterns").glob("*.svg"):
+        picture.write_text(FONT.sub("", picture.read_text()))
     for name, page in PAGES.items():
         (DOCS / name).write_text(page())
 
