@@ -6,9 +6,7 @@ removes what no page has any more. Who builds or reads the site needs neither of
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import html
 import json
 import os
 import re
@@ -16,15 +14,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DRAWN = DOCS / "images" / "diagrams"
 FENCE = re.compile(r"^```mermaid\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
-MERMAID = "11.17.2"
-STYLE = 2
+PACKAGES = {"mermaid": "11.17.2", "@mermaid-js/layout-elk": "0.2.3"}
+STYLE = 4
 """Counted up when the look changes, so that all are drawn anew."""
 
 # Colours that occur nowhere else, each the place of a variable of assets/site.css, with what stands for it elsewhere.
@@ -48,6 +52,7 @@ CONFIG = {
     "flowchart": {"htmlLabels": False, "curve": "basis", "padding": 12},
     "sequence": {"wrap": True, "width": 160, "actorMargin": 90, "useMaxWidth": True},
     "state": {"htmlLabels": False},
+    "elk": {"cycleBreakingStrategy": "MODEL_ORDER"},
     "themeVariables": {
         "fontFamily": "sans-serif",
         "fontSize": "15px",
@@ -101,18 +106,20 @@ CONFIG = {
         "rowEven": _GROUP,
     },
 }
-PAGE = """<!doctype html><meta charset="utf-8"><script src="{mermaid}"></script><pre id="drawn"></pre><script>
-const texts = {texts};
-(async () => {{
-  mermaid.initialize({config});
-  const drawn = {{}};
-  for (const [digest, text] of Object.entries(texts)) {{
+PAGE = """<!doctype html><meta charset="utf-8"><script type="module">
+const drawn = {{}};
+try {{
+  const mermaid = (await import("/node_modules/mermaid/dist/mermaid.esm.min.mjs")).default;
+  const elk = "/node_modules/@mermaid-js/layout-elk/dist/mermaid-layout-elk.esm.min.mjs";
+  mermaid.registerLayoutLoaders((await import(elk)).default);
+  for (const [digest, text] of Object.entries({texts})) {{
+    // Labels of edges overlap in dense graphs unless elk lays them out.
+    mermaid.initialize({{...{config}, layout: text.startsWith("stateDiagram") ? "elk" : "dagre"}});
     try {{ drawn[digest] = (await mermaid.render("d" + digest, text)).svg; }}
     catch (error) {{ drawn[digest] = "failed: " + error; }}
   }}
-  const bytes = new TextEncoder().encode(JSON.stringify(drawn));
-  document.getElementById("drawn").textContent = btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
-}})();
+}} catch (error) {{ drawn.page = "failed: " + error; }}
+await fetch("/", {{method: "POST", body: JSON.stringify(drawn)}});
 </script>"""
 
 
@@ -136,41 +143,45 @@ def picture(text: str) -> str:
     return (DRAWN / f"{digest(text)}.svg").read_text().strip()
 
 
+class Desk(SimpleHTTPRequestHandler):
+    """Gives Chromium the page, and takes what it has drawn."""
+
+    drawn: ClassVar[Queue[dict[str, str]]] = Queue()
+
+    def do_POST(self) -> None:
+        """Take the drawings."""
+        self.drawn.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(HTTPStatus.NO_CONTENT)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 def draw(texts: dict[str, str], directory: Path) -> dict[str, str]:
     """Draw texts in a headless Chromium."""
-    page, profile = directory / "page.html", directory / "profile"
-    values = {
-        "mermaid": (directory / "node_modules/mermaid/dist/mermaid.min.js").as_uri(),
-        # `</script>` in a text must not end the page's script.
-        "texts": json.dumps(texts).replace("</", "<\\/"),
-        "config": json.dumps(CONFIG),
-    }
-    page.write_text(PAGE.format(**values))
-    chromium = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-    )
-    done = subprocess.run(
-        [
-            chromium,
+    # `</script>` in a text must not end the page's script.
+    values = {"texts": json.dumps(texts).replace("</", "<\\/"), "config": json.dumps(CONFIG)}
+    (directory / "page.html").write_text(PAGE.format(**values))
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Desk, directory=directory)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        arguments = [
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
             "--disable-background-networking",
-            f"--user-data-dir={profile}",
-            "--virtual-time-budget=120000",
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    found = re.search(r'<pre id="drawn">([^<]+)</pre>', done.stdout)
-    if found is None:
-        sys.exit(f"Chromium drew nothing:\n{done.stderr[-2000:]}")
-    drawn: dict[str, str] = json.loads(base64.b64decode(html.unescape(found[1])))
-    return drawn
+            f"--user-data-dir={directory / 'profile'}",
+            "--remote-debugging-port=0",  # stays until it is ended
+            f"http://127.0.0.1:{server.server_port}/page.html",
+        ]
+        chromium = subprocess.Popen([next(found), *arguments], stderr=subprocess.DEVNULL)
+        try:
+            return Desk.drawn.get(timeout=120)
+        finally:
+            chromium.terminate()
+            chromium.wait()
+            server.shutdown()
 
 
 def finish(svg: str) -> str:
@@ -197,14 +208,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
-        npm = [
-            "npm",
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            f"mermaid@{MERMAID}",
-        ]
+        named = [f"{name}@{version}" for name, version in PACKAGES.items()]
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *named]
         subprocess.run(npm, cwd=directory, check=True, stdout=subprocess.DEVNULL, env=os.environ)
         drawn = draw(missing, directory)
     failed = [f"{name}: {text}" for name, text in drawn.items() if not text.startswith("<svg")]

@@ -1,6 +1,7 @@
 """Docstrings on the site: an example after `>>>` becomes a fence, which Markdown would take for quotations.
 
-A default that is a constant of the module is shown as its value.
+A default that is a constant of the module is shown as its value; `*bare`, which only refuses a decorator without
+parentheses, is not shown.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def _resolve(parent: Object) -> None:
         if member.is_alias:
             continue
         if isinstance(member, Function):
+            if "bare" in member.parameters:
+                del member.parameters["bare"]
             for parameter in member.parameters:
                 constant = member.module.members.get(str(parameter.default))
                 if isinstance(constant, Attribute) and str(constant.value).isdecimal():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mkdocs.exceptions import PluginError
+from mkdocs.utils import get_relative_url
 
 from tools.site import diagrams
 
@@ -96,12 +97,14 @@ def _inside(found: re.Match[str], here: Path, docs: Path) -> str:
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Put the diagrams in: after the search has read the page, which would find their style sheets."""
-    del page, config
-    return re.sub(
-        r'(<div class="diagram" data-diagram="(\w+)">)(</div>)',
-        lambda found: found[1] + _drawing(found[2]) + found[3],
-        output,
-    )
+    del config
+
+    def drawn(found: re.Match[str]) -> str:
+        alone = get_relative_url(f"images/diagrams/{found[2]}.svg", page.url)
+        link = f'<a href="{alone}" title="Open the drawing alone">'
+        return f"{found[1]}{link}{_drawing(found[2])}</a></div>"
+
+    return re.sub(r'(<div class="diagram" data-diagram="(\w+)">)</div>', drawn, output)
 
 
 def _drawing(name: str) -> str:
