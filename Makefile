@@ -10,7 +10,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check package audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs lock clean
+.PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check package audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs diagrams lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -97,8 +97,13 @@ SECONDS ?= 120
 chaos: $(READY) ## kill, stop and cut workers, server and network for SECONDS, from SEED; then check that nothing was lost
 	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS)
 
-docs: $(READY) ## check the links and run the snippets of README and docs
-	$(BIN)/pytest tests/examples
+docs: $(ALL_READY) ## build the documentation in site/, without network; check its links, run its snippets
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(PYTEST) tests/examples
+
+diagrams: $(ALL_READY) ## draw new diagrams of docs/ (needs npm and Chromium); write the pages that are generated
+	$(BIN)/python -m tools.site.pages
+	$(BIN)/python -m tools.site.diagrams
 
 PIN := uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links --output-file

@@ -10,6 +10,7 @@ import binascii
 import re
 from base64 import b64decode, b64encode
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import orjson
@@ -164,13 +165,13 @@ PLAIN: Final = Vault()
 
 
 def load_value_codec(reference: str | None) -> ValueCodec | None:
-    """Import the codec that `module:attribute` names; a function without parameters is called for it."""
+    """Import the codec that `module:attribute` names; a function without parameters is called for it, such as `AesGcmCodec.from_env`."""
     if not reference:
         return None
     module, _, name = reference.partition(":")
     hint = "PGFLOW_VALUE_CODEC looks like app.secrets:codec"
     try:
-        found: Any = getattr(import_module(module), name)
+        found: Any = attrgetter(name)(import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"no value codec at '{reference}': {error}", hint=hint) from error
     if not isinstance(found, ValueCodec) and callable(found):

@@ -1,7 +1,7 @@
 """README and docs: every snippet that is not marked otherwise runs as a reader would run it, and every table is true.
 
 A comment before a fence says more: `file: NAME` saves it, `not run: REASON` leaves it out, `rolled back` undoes an SQL
-snippet, `output` has the fence compared with what the snippet before it printed (`…` stands for anything).
+snippet, `output` has the fence compared with what the snippet before it printed (`…` stands for any text).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-ALL_PAGES = [
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.rglob("*.md")), DOCS / "llms.txt"]
+EMBEDDED = [README, DOCS / "tutorial.md"]
+"""Pages whose reader has no server yet."""
+LINKED_PAGES = [
     *PAGES,
-    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
     *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
 ]
 FENCE = re.compile(
@@ -125,12 +127,14 @@ class Reader:
 
 
 def assert_printed(expected: str, printed: str) -> None:
-    """Compare line by line; `…` stands for any text."""
-    patterns = [line.replace("[", "[[]").replace("…", "*") for line in expected.splitlines()]
-    lines = printed.splitlines()
-    assert len(lines) == len(patterns), printed
-    for line, pattern in zip(lines, patterns, strict=True):
-        assert fnmatchcase(line.rstrip(), pattern.rstrip()), printed
+    """Compare line by line; `…` stands for any text in a line, and alone for any lines."""
+    pattern = "".join(
+        "(?:.*\n)*"
+        if line.strip() == "…"
+        else re.escape(line.rstrip()).replace("…", ".*") + "[ ]*\n"
+        for line in expected.rstrip().splitlines()
+    )
+    assert re.fullmatch(pattern, printed.rstrip() + "\n"), printed
 
 
 def read_through(page: Path, reader: Reader) -> None:
@@ -138,7 +142,7 @@ def read_through(page: Path, reader: Reader) -> None:
         try:
             reader.take(snippet)
         except AssertionError as error:
-            raise AssertionError(f"{page.name}, line {snippet.line + 1}: {error}") from error
+            raise AssertionError(f"{name(page)}, line {snippet.line + 1}: {error}") from error
 
 
 @pytest.fixture
@@ -149,27 +153,39 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def test_the_readme_works_on_the_embedded_server(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+def name(page: Path) -> str:
+    """Name a page in the tests' ids."""
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", EMBEDDED, ids=name)
+def test_a_page_works_on_the_embedded_server(
+    page: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PGFLOW_DSN", raising=False)
     with EmbeddedServer.ensure(directory / ".pgflow" / "postgres") as server:
-        read_through(README, Reader(directory, server.dsn, {}))
+        read_through(page, Reader(directory, server.dsn, {}))
 
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES[1:] if any(snippet.language in RUN for snippet in snippets(page))],
-    ids=lambda page: page.stem,
+    [
+        page
+        for page in PAGES
+        if page not in EMBEDDED and any(snippet.language in RUN for snippet in snippets(page))
+    ],
+    ids=name,
 )
 def test_a_page_works(page: Path, directory: Path, database_url: str) -> None:
     read_through(page, Reader(directory, database_url, {"PGFLOW_DSN": database_url}))
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", LINKED_PAGES, ids=name)
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
     text = FENCE.sub("", page.read_text())
-    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", text)
+    prose = re.sub(r"`[^`\n]+`", "", text)
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", prose)
     paths = re.findall(r"`((?:src|tests|docs|examples|tools)/[\w./-]+)`", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [path for path in paths if not (ROOT / path).exists()]
@@ -201,14 +217,14 @@ def test_the_errors_are_all_explained() -> None:
     expected = {
         (kind.default_code, kind.__name__) for kind in own if kind.__module__ == "pgflow.errors"
     }
-    rows = table_of(ROOT / "docs" / "errors.md", "## Codes")
+    rows = table_of(DOCS / "errors.md", "## Codes")
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
     found = {(code.strip("`"), name.strip("`")) for code, name, *_ in rows}
     assert found == expected | {("PGF000", "PgflowError")}
 
 
 def test_the_sql_reference_is_that_of_the_catalogue(connection: psycopg.Connection[Any]) -> None:
-    text = (ROOT / "docs" / "sql.md").read_text()
+    text = (DOCS / "sql.md").read_text()
     for name, table in (
         ("functions", functions_table(connection)),
         ("views", views_table(connection)),

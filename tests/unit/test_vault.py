@@ -198,15 +198,17 @@ CODEC = make()
 
 def test_a_codec_is_loaded_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "some_secrets", __import__("types").SimpleNamespace(
-        codec=CODEC, make=make, other=5
+        codec=CODEC, make=make, other=5, Maker=__import__("types").SimpleNamespace(make=make)
     ))  # fmt: skip
     assert load_value_codec(None) is None
     assert load_value_codec("some_secrets:codec") is CODEC
     found = load_value_codec("some_secrets:make")
     assert found is not None
     assert found.key_id == "made"
+    assert load_value_codec("some_secrets:Maker.make") is not None
     for reference in (
         "some_secrets:other",
+        "some_secrets:Maker.absent",
         "some_secrets:absent",
         "absent_module:codec",
         "nothing",

@@ -61,8 +61,9 @@ class StepOptions(TypedDict, total=False):
     name: str
     """Slug; else the function's name."""
     max_attempts: int
+    """Tries in all; 0 and 1 both mean one."""
     base_delay: int
-    """Seconds before the first retry; doubles with each further one."""
+    """The n-th retry waits `base_delay * 2^n` seconds."""
     max_delay: int
     """Seconds that no retry delay exceeds."""
     jitter: float
@@ -72,13 +73,17 @@ class StepOptions(TypedDict, total=False):
     start_delay: int
     """Seconds between becoming ready and the first attempt."""
     queue: str
+    """A queue of its own, for workers that are told to serve it; else the flow's."""
     if_: Mapping[str, Any]
     """Run only when the input (or the outputs of the dependencies) contains this pattern."""
     if_not: Mapping[str, Any]
     """Run only when it does not contain this pattern."""
     when_unmet: SkipMode
+    """What an unmet condition does: `skip` the step (the default), `skip-cascade` all that depends on it too, `fail` the run."""
     when_exhausted: SkipMode
+    """What happens when the attempts are used up: `fail` the run (the default), `skip`, `skip-cascade`."""
     isolation: Isolation | None
+    """`process`: in a process that is killed at its timeout, and may crash; `thread`; else the event loop or a thread."""
     memory_limit: int
     """MiB of memory that the process of an isolated handler may take."""
     non_retryable: tuple[type[BaseException], ...]
