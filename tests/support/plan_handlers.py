@@ -88,9 +88,7 @@ async def follow_up(flow: str, size: int, fail_first: int = 0) -> str:
     """Start another plan in the transaction of this task."""
     task = current_task()
     async with task.transaction() as connection:
-        run = await Client(task.services.need_database("a start")).start(
-            flow, {"size": size}, connection=connection
-        )
+        run = await Client(task.database).start(flow, {"size": size}, connection=connection)
         if task.attempt <= fail_first:
             raise ConnectionError("after the start")
     return str(run.id)

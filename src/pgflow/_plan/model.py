@@ -148,7 +148,7 @@ class Plan(_Strict):
         return cls.model_validate(
             {
                 "slug": slug,
-                "description": definition.get("description"),
+                "description": definition["description"] if "description" in definition else None,
                 "steps": [_step_of(step) for step in definition["steps"]],
             }
         )
