@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from pgflow import current_task
 from pgflow.client import Client, start_in
-from pgflow.plan import Handlers
+from pgflow.plan import Handlers, Plan
 
 if TYPE_CHECKING:
-    from pgflow.plan import Plan
+    from collections.abc import Mapping
 
 handlers = Handlers()
 
@@ -75,9 +75,7 @@ def add_up(numbers: list[int]) -> int:
 
 
 @handlers.register()
-async def letter(
-    title: str, total: float, since: date | None = None, worker: bool = False
-) -> str:
+async def letter(title: str, total: float, since: date | None = None, worker: bool = False) -> str:
     """Write a line of text."""
     text = f"{title}: {total:g}" + (f" since {since:%d.%m.%Y}" if since else "")
     return f"{text} by {os.getpid()}" if worker else text
@@ -118,8 +116,6 @@ def refuse(value: object) -> int:
     raise ValueError(message)
 
 
-def plan_of(slug: str, *steps: dict[str, object]) -> Plan:
+def plan_of(slug: str, *steps: Mapping[str, object]) -> Plan:
     """Read a plan that must be right."""
-    from pgflow.plan import Plan
-
     return Plan.read({"slug": slug, "steps": list(steps)}, handlers)

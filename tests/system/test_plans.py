@@ -45,6 +45,12 @@ async def working(db: Database, registry: Handlers = handlers) -> AsyncIterator[
         await task
 
 
+async def released(worker: Worker) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not worker.statistics.released:  # noqa: ASYNC110 - the worker tells nobody
+            await asyncio.sleep(0.05)
+
+
 async def result_of(db: Database, slug: str, value: object = None) -> dict[str, Any]:
     run = await Client(db).start(slug, value)
     result = await run.result(timeout=PATIENCE)
@@ -55,7 +61,9 @@ async def test_a_worker_performs_a_plan_that_came_after_it(db: Database) -> None
     async with working(db):
         version = await FlowBuilder(db).define_plan(plan_of("report", *REPORT), handlers)
         assert version == 1
-        assert await result_of(db, "report", {"title": "Q1"}) == {"text": "Q1: 120 since 01.01.2025"}
+        assert await result_of(db, "report", {"title": "Q1"}) == {
+            "text": "Q1: 120 since 01.01.2025"
+        }
 
 
 @pytest.mark.slow
@@ -187,7 +195,7 @@ async def test_a_value_that_does_not_fit_names_the_parameter(db: Database) -> No
     await FlowBuilder(db).define_plan(plan_of("p", step), handlers)
     async with working(db):
         run = await Client(db).start("p", {"size": "many"})
-        with pytest.raises(RunFailed, match="parameter 'size'.*valid integer"):
+        with pytest.raises(RunFailed, match=r"parameter 'size'.*valid integer"):
             await run.result(timeout=PATIENCE)
         run = await Client(db).start("p", {})
         with pytest.raises(RunFailed, match=r"parameter 'size': there is no 'size' in run\.size"):
@@ -204,9 +212,7 @@ async def test_a_worker_without_the_handler_hands_the_task_back(
     await FlowBuilder(db).define_plan(plan_of("p", step), handlers)
     run = await Client(db).start("p")
     async with working(db, few) as worker:
-        async with asyncio.timeout(PATIENCE):
-            while not worker.statistics.released:
-                await asyncio.sleep(0.05)
+        await released(worker)
     assert "p.n names no handler of this worker (square)" in caplog.text
     # Its message is delayed, which is not what this test is about.
     await db._fetch("select 1 from pgmq.q_plans, pgmq.set_vt('plans', msg_id, 0)")
@@ -222,9 +228,8 @@ async def test_a_definition_that_is_no_plan_is_not_performed(
     definition = {"steps": [{"slug": "a", "queue": "plans", "handler": {"name": ["os.system"]}}]}
     await FlowBuilder(db).define_flow("p", definition)
     await Client(db).start("p")
-    async with working(db) as worker, asyncio.timeout(PATIENCE):
-        while not worker.statistics.released:
-            await asyncio.sleep(0.05)
+    async with working(db) as worker:
+        await released(worker)
     assert "names no handler of this worker" in caplog.text
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgflow._flow.checks import order, shown_loop
 from pgflow._flow.options import slug_problem
-from pgflow._plan.model import ITEM, RUN
+from pgflow._plan.model import ITEM, RUN, Source
 from pgflow._plan.problems import Patch, PlanProblem, likeliest, listed, remove, replace
 from pgflow._plan.schemas import described, is_array
 
@@ -96,6 +96,8 @@ def _reference_problems(
 ) -> Iterator[PlanProblem]:
     name, where = reference.name, reference.pointer
     is_input = reference.parameter is not None
+    if is_input and Source.of(reference.text) is None:
+        return  # told with the bindings
     if name == RUN and (is_input or reference is step.over):
         return
     if name == ITEM and is_input:

@@ -21,7 +21,7 @@ RUN: Final = "run"
 """Names the run's input in a binding; no step can be called so."""
 ITEM: Final = "item"
 """Names the element in a map's binding; no step of a plan can be called so."""
-_SOURCE = re.compile(r"[^.\s]+(\.[^.\s]+)*")
+_SOURCE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(\.[^.\s]+)*")
 
 Schema = dict[str, Any]
 
@@ -168,7 +168,8 @@ def _defined(step: PlanStep, handlers: Handlers) -> Schema:
         value = getattr(step, name)
         value = given.get(name) if value is None else value
         if value is not None:
-            entry[name] = value
+            # The database takes no number of more digits than people write.
+            entry[name] = round(value, 6) if isinstance(value, float) else value
     return entry
 
 

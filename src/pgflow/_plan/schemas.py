@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic import TypeAdapter
+    from pydantic_core.core_schema import DecimalSchema
 
 Schema = dict[str, Any]
 
+_DECIMAL = "decimal"
 _LEVELS = 6
 """Levels to which schemas are compared and shown; below, anything fits."""
 
@@ -24,10 +27,19 @@ class Missing(NamedTuple):
     known: list[str]
 
 
+class _Schemas(GenerateJsonSchema):
+    """Tells a Decimal, which is written as text, from other text."""
+
+    def decimal_schema(self, schema: DecimalSchema) -> Schema:
+        """Return what a Decimal looks like as JSON."""
+        plain = super().decimal_schema(schema)
+        return plain | ({"format": _DECIMAL} if self.mode == "serialization" else {})
+
+
 def schema_of(adapter: TypeAdapter[Any], mode: Literal["validation", "serialization"]) -> Schema:
     """Return the schema of an annotation without references and titles; {} where there is none."""
     try:
-        schema = adapter.json_schema(mode=mode)
+        schema = adapter.json_schema(mode=mode, schema_generator=_Schemas)
     except PydanticInvalidForJsonSchema:
         return {}
     return inlined(schema)
@@ -93,8 +105,7 @@ def _fits_one(source: Schema, target: Schema, level: int) -> bool:
     if kind == "integer" and wanted == "number":
         return True
     if kind == "string" and wanted in {"number", "integer"}:
-        # A Decimal is written as text, and read from it.
-        return "pattern" in source
+        return source.get("format") == _DECIMAL
     if kind != wanted:
         return False
     if kind == "array":
