@@ -126,9 +126,8 @@ class BoundStep:
     def _part(self, name: str, source: Source, value: Any, key: str) -> Any:
         if isinstance(value, dict) and key in value:
             return cast("dict[str, Any]", value)[key]
-        if isinstance(value, list) and key.isdecimal():
-            if int(key) < len(value):
-                return value[int(key)]
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            return value[int(key)]
         if value is None:
             return None  # of a step that was skipped, or an item that failed
         text = ".".join((source.name, *source.path))

@@ -11,10 +11,18 @@ from psycopg import errors as server
 from pgflow._flow.limits import HARD, PATTERNS, problems_of, size_problem
 from pgflow._flow.options import redact_problems
 from pgflow._plan.model import Plan
+from pgflow._plan.problems import slug_taken
 from pgflow._plan.registry import PLAN_LIMITS
 from pgflow._vault import conditions_refused
 from pgflow.codec import Where, decode_json, describe_error, encode
-from pgflow.errors import DefinitionError, EncodingError, FlowNotFound, UsageError, did_you_mean
+from pgflow.errors import (
+    DefinitionError,
+    EncodingError,
+    FlowNotFound,
+    PlanInvalid,
+    UsageError,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -255,12 +263,22 @@ class FlowBuilder:
     async def define_plan(self, plan: Plan, handlers: Handlers) -> int:
         """Store a plan, of which workers need to know only the handlers, and return its version; idempotent.
 
-        A changed plan becomes a new version; live runs keep theirs. Raises PlanInvalid with all its problems.
+        A changed plan becomes a new version; live runs keep theirs. Raises PlanInvalid with all its problems, also for the
+        slug of a flow that is no plan: a plan never replaces what somebody wrote as code.
         """
         limits = self._given_limits or PLAN_LIMITS
         plan = Plan.read(plan, handlers, limits=limits)
+        if await self._database.flow(plan.slug) is not None and not await self._is_plan(plan.slug):
+            raise PlanInvalid([slug_taken(plan.slug)], flow=plan.slug)
         builder = FlowBuilder(self._database, limits=limits)
         return await builder.define_flow(plan.slug, plan.definition(handlers))
+
+    async def _is_plan(self, slug: str) -> bool:
+        try:
+            await self.get_plan(slug)
+        except UsageError:
+            return False
+        return True
 
     async def get_plan(self, slug: str) -> Plan:
         """Return a plan as it was stored. Raises FlowNotFound, and UsageError for a flow that is no plan."""
@@ -268,7 +286,7 @@ class FlowBuilder:
         raw = await self._database.plan_definition(slug)
         try:
             return Plan.from_definition(slug, decode_json(raw or b"null"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"flow {slug} was not defined by a plan") from error
 
     async def list_flows(self) -> list[FlowRecord]:

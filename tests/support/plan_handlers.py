@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from datetime import date
+from datetime import date  # noqa: TC003 - handlers' annotations
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel

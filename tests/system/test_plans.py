@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgflow import Client, FlowBuilder, Limits, PlanInvalid, Supervisor, UsageError, Worker
+from pgflow import Client, Flow, FlowBuilder, Limits, PlanInvalid, Supervisor, UsageError, Worker
 from pgflow.errors import FlowNotFound, RunFailed
 from pgflow.plan import Handlers, Plan
 from tests.support.plan_handlers import handlers, plan_of
@@ -162,16 +163,11 @@ async def test_a_retried_step_starts_its_follow_up_once(db: Database, handler: s
 
 
 async def test_a_skipped_source_leaves_the_default(db: Database) -> None:
-    steps = [
-        {
-            "slug": "no",
-            "handler": "refuse",
-            "params": {"value": 1},
-            "when_exhausted": "skip",
-        },
+    given = {"sale": {"month": "x", "total": 1}}
+    steps: list[dict[str, object]] = [
+        {"slug": "no", "handler": "refuse", "params": {"value": 1}, "when_exhausted": "skip"},
         {"slug": "out", "handler": "whatever", "inputs": {"value": "no"}},
-        {"slug": "part", "handler": "double", "params": {"sale": {"month": "x", "total": 1}}}
-        | {"inputs": {"factor": "no"}},
+        {"slug": "part", "handler": "double", "params": given, "inputs": {"factor": "no"}},
     ]
     await FlowBuilder(db).define_plan(plan_of("p", *steps), handlers)
     async with working(db):
@@ -180,7 +176,7 @@ async def test_a_skipped_source_leaves_the_default(db: Database) -> None:
 
 
 async def test_failed_items_within_the_share_are_null(db: Database) -> None:
-    steps = [
+    steps: list[dict[str, object]] = [
         {"slug": "bad", "handler": "refuse", "over": "run", "inputs": {"value": "item"}}
         | {"max_failed_percent": 100},
         {"slug": "out", "handler": "whatever", "inputs": {"value": "bad"}},
@@ -239,6 +235,19 @@ async def test_what_is_wrong_is_refused_before_anything_is_stored(db: Database) 
         await FlowBuilder(db).define_plan(plan, handlers)
     assert [detail.pointer for detail in caught.value.details] == ["/steps/0/handler"]
     assert await db.flow_slugs() == []
+
+
+async def test_a_plan_does_not_replace_a_flow_that_is_code(db: Database) -> None:
+    flow: Flow[None] = Flow("orders")
+    flow.step(name="charge")(lambda _: None)
+    await db.define_flow("orders", json.dumps(flow.definition()))
+    await FlowBuilder(db).create_flow("empty")
+    for slug in ("orders", "empty"):
+        plan = plan_of(slug, {"slug": "a", "handler": "whatever"})
+        with pytest.raises(PlanInvalid) as caught:
+            await FlowBuilder(db).define_plan(plan, handlers)
+        assert caught.value.details[0].code == "slug-taken"
+    assert [step.step_slug for step in await db.flow_steps("orders")] == ["charge"]
 
 
 async def test_the_builders_limits_hold_for_plans(db: Database) -> None:

@@ -148,7 +148,7 @@ class Plan(_Strict):
         return cls.model_validate(
             {
                 "slug": slug,
-                "description": definition["description"] if "description" in definition else None,
+                "description": definition.get("description"),
                 "steps": [_step_of(step) for step in definition["steps"]],
             }
         )

@@ -76,6 +76,14 @@ def listed(words: Iterable[str], most: int = 12) -> str:
     return ", ".join([*quoted[:most], *rest])
 
 
+def slug_taken(slug: str) -> PlanProblem:
+    """Say that a flow which is no plan has the plan's slug."""
+    better = f"{slug[:120]}_plan"
+    reason = f"there is a flow '{slug}', which is no plan and cannot be replaced by one"
+    mend = f"Give the plan another slug, such as '{better}'."
+    return PlanProblem("/slug", "slug-taken", reason, mend, (replace("/slug", better),))
+
+
 def likeliest(word: str, known: Collection[str]) -> str | None:
     """Return the known word that was most likely meant, if one is like it."""
     if len(known) > _MOST_GUESSES or len(word) > _LONGEST_WORD:
