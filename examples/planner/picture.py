@@ -23,7 +23,7 @@ def save(
     """Write the picture as SVG."""
     mpl.rcParams |= {"svg.hashsalt": "planner", "font.size": 9, "svg.fonttype": "path"}
     figure = Figure(figsize=(13, 7.4), layout="constrained")
-    panels = figure.subplot_mosaic("AABBC;DDDEE", height_ratios=[1.25, 1])
+    panels = figure.subplot_mosaic("AABBCC;DDDDEE", height_ratios=[1.25, 1])
     for name, job in zip("ABC", jobs, strict=True):
         draw_plan(panels[name], job)
     unusual = {one["month"] for one in jobs[0].output["unusual_months"]}

@@ -117,21 +117,25 @@ def compose(goal: str, catalogue: list[Handler]) -> dict[str, Any]:
 
 
 def slipped(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan with slips: a misspelt handler, a cycle, a step that is not there, an input left out."""
+    """Return a plan with slips: a misspelt handler, an input left out, and where there is room a cycle and a wrong name."""
     plan = copy.deepcopy(plan)
     first = plan["steps"][0]
-    uses = {
-        step["slug"]: {step.get("over"), *step.get("inputs", {}).values()} for step in plan["steps"]
-    }
-    child = next(slug for slug, sources in uses.items() if first["slug"] in sources)
     report = next(step for step in plan["steps"] if "sections" in step.get("inputs", {}))
     del report["inputs"]
-    report["depends_on"] = [f"{first['slug']}s"]
-    if child != report["slug"]:
-        first["depends_on"] = [child]
+    users = [step for step in plan["steps"] if first["slug"] in _sources(step)]
+    if users:
+        first["depends_on"] = [users[0]["slug"]]
     name = first["handler"]
     first["handler"] = name[:2] + name[3] + name[2] + name[4:]
+    for step in plan["steps"]:
+        if step.get("over") not in {None, first["slug"]}:
+            step["over"] += "s"
+            break
     return plan
+
+
+def _sources(step: dict[str, Any]) -> set[str]:
+    return {step.get("over", ""), *step.get("inputs", {}).values()}
 
 
 def mended(plan: dict[str, Any], problems: list[dict[str, Any]]) -> dict[str, Any]:
