@@ -84,7 +84,7 @@ def look_into_the_database(connection: psycopg.Connection[Any], *jobs: dict[str,
     assert all({one["code"] for one in output["problems"]} >= SLIPS for (output,) in refused)
     # The follow-up was started by the third attempt, and only by that.
     attempts = rows(
-        "select outcome, error_message from pgflow.task_attempts where step_slug = 'follow_up' order by attempt"
+        "select outcome, error from pgflow.task_attempts where step_slug = 'follow_up' order by attempt"
     )
     assert [outcome for outcome, _ in attempts] == ["failed", "failed", "completed"]
     assert all("503" in error for _, error in attempts[:2])
