@@ -36,7 +36,7 @@ def save(
     percents = [one["percent"] for one in changes]
     panels["E"].barh(regions, percents, color=[INK if one >= 0 else WARM for one in percents])
     panels["E"].axvline(0, color="black", linewidth=0.8)
-    panels["E"].set_title("Revenue of the regions, 2025 against 2024, in percent", loc="left")
+    panels["E"].set_title("Regions, 2025 against 2024, in percent", loc="left")
     for name in "DE":
         panels[name].spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})

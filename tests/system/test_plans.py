@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgflow import Client, Flow, FlowBuilder, Limits, PlanInvalid, Supervisor, UsageError, Worker
+from pgflow.crypto import AesGcmCodec
+from pgflow.database import Database
 from pgflow.errors import FlowNotFound, RunFailed
 from pgflow.plan import Handlers, Plan
 from tests.support.plan_handlers import handlers, plan_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from pgflow.database import Database
 
 PATIENCE = 60
 REPORT = [
@@ -176,9 +177,9 @@ async def test_a_skipped_source_leaves_the_default(db: Database) -> None:
 
 
 async def test_failed_items_within_the_share_are_null(db: Database) -> None:
+    bad: dict[str, object] = {"slug": "bad", "handler": "refuse", "max_failed_percent": 100}
     steps: list[dict[str, object]] = [
-        {"slug": "bad", "handler": "refuse", "over": "run", "inputs": {"value": "item"}}
-        | {"max_failed_percent": 100},
+        {**bad, "over": "run", "inputs": {"value": "item"}},
         {"slug": "out", "handler": "whatever", "inputs": {"value": "bad"}},
     ]
     await FlowBuilder(db).define_plan(plan_of("p", *steps), handlers)
@@ -287,3 +288,32 @@ async def test_a_plan_can_be_read_back(db: Database) -> None:
 async def test_a_worker_needs_handlers(db: Database) -> None:
     with pytest.raises(UsageError, match="at least one registered handler"):
         await Worker(db, Handlers()).run()
+
+
+async def test_the_output_of_a_large_map_arrives_whole(db: Database) -> None:
+    """It is too large to come with the task, and is read in pages."""
+    async with db.connection() as connection:
+        await connection.execute(
+            """create or replace function pgflow._max_aggregate_bytes() returns bigint language sql immutable
+              as 'select 10::bigint'"""
+        )
+    steps: list[dict[str, object]] = [
+        {"slug": "n", "handler": "numbers", "params": {"size": 50}},
+        {"slug": "s", "handler": "square", "over": "n", "inputs": {"number": "item"}},
+        {"slug": "sum", "handler": "add_up", "inputs": {"numbers": "s"}},
+        {"slug": "last", "handler": "whatever", "inputs": {"value": "s.49"}},
+    ]
+    await FlowBuilder(db).define_plan(plan_of("p", *steps), handlers)
+    async with working(db):
+        assert await result_of(db, "p") == {"sum": 40425, "last": 2401}
+
+
+async def test_sealed_values_are_opened_for_the_handlers_of_plans(database_url: str) -> None:
+    codec = AesGcmCodec({"k": os.urandom(32)})
+    async with Database.connect(database_url, value_codec=codec) as sealing:
+        await FlowBuilder(sealing).define_plan(plan_of("report", *REPORT), handlers)
+        async with working(sealing):
+            found = await result_of(sealing, "report", {"title": "Q1"})
+            assert found == {"text": "Q1: 120 since 01.01.2025"}
+        rows = await sealing._fetch("select input::text from pgflow.runs")
+        assert "Q1" not in rows[0][0]
