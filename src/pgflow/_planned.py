@@ -6,6 +6,7 @@ runs, and it needs to know none of them beforehand.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,9 @@ MOST_RUNS = 10_000
 MOST_PLANS = 1_000
 """How many a worker keeps in mind; more than one claim can bring."""
 
+PAUSES = (0.2, 1.0, 3.0)
+"""Seconds after each attempt to read the plans of tasks that are leased already."""
+
 _log = logging.getLogger("pgflow.worker")
 
 
@@ -55,11 +59,13 @@ class Plans:
 
     async def learn(self, granted: Sequence[GrantedTask]) -> None:
         """Read the plans of runs that are new here; raises nothing, and what stays unknown is handed back."""
-        try:
-            await self._read({task.run_id for task in granted})
-        except Exception as error:  # noqa: BLE001 - the tasks go back, and come again
-            _log.warning("the plans of granted tasks could not be read: %s", first_line(error))
-            return
+        for pause in PAUSES:
+            try:
+                await self._read({task.run_id for task in granted})
+                break
+            except Exception as error:  # noqa: BLE001 - in the end the tasks go back, and come again
+                _log.warning("the plans of granted tasks could not be read: %s", first_line(error))
+                await asyncio.sleep(pause)
         for task in granted:
             if self.handler_of(task) is None:
                 _log.warning(

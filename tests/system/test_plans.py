@@ -18,7 +18,8 @@ from pgflow.plan import Handlers, Plan
 from tests.support.plan_handlers import handlers, plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
 
 PATIENCE = 60
 REPORT = [
@@ -217,6 +218,25 @@ async def test_a_worker_without_the_handler_hands_the_task_back(
         assert (await run.result(timeout=PATIENCE))["n"] == [0, 1]
     rows = await db._fetch("select outcome from pgflow.task_attempts")
     assert sorted(row[0] for row in rows) == ["completed", "released"]
+
+
+async def test_a_server_that_fails_between_claim_and_plan_costs_a_moment(
+    db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    step = {"slug": "n", "handler": "numbers", "params": {"size": 2}}
+    await FlowBuilder(db).define_plan(plan_of("p", step), handlers)
+    real, failures = db.plans_of_runs, [ConnectionError("gone"), ConnectionError("still gone")]
+
+    async def failing(run_ids: Sequence[UUID]) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return await real(run_ids)
+
+    monkeypatch.setattr(db, "plans_of_runs", failing)
+    async with working(db) as worker:
+        assert await result_of(db, "p") == {"n": [0, 1]}
+    assert worker.statistics.released == 0
+    assert "could not be read: still gone" in caplog.text
 
 
 async def test_a_definition_that_is_no_plan_is_not_performed(
