@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from typing import Any
 
 import pytest
@@ -314,6 +315,21 @@ def test_limits_hold_for_steps_sizes_edges_and_depth() -> None:
     for _ in range(40):
         deep = [deep]
     assert found(plan(step(params={"value": deep}))) == [("/steps/0/params", "limit")]
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_a_hostile_plan_takes_no_long_time(count: int) -> None:
+    """Everything is wrong with it, and each step could be mended by each other."""
+    steps = [
+        {"slug": "s" if number % 2 else f"s{number}", "handler": "summarize", "params": {"x": 1}}
+        | {"depends_on": [f"s{other}" for other in range(0, count, 2)][:20]}
+        for number in range(count)
+    ]
+    steps[0]["handler"] = "sales"
+    begin = time.process_time()
+    problems = Plan.check(plan(*steps), handlers, limits=Limits(max_steps=5000))
+    assert len(problems) > count
+    assert time.process_time() - begin < count / 100 + 2
 
 
 def test_what_cannot_be_known_is_not_refused() -> None:

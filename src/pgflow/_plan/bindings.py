@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from pgflow._codec.plain import encode
-from pgflow._plan.edges import leads_to
+from pgflow._plan.edges import MOST_TRIED, leads_to
 from pgflow._plan.model import ITEM, RUN, Source
 from pgflow._plan.problems import (
     Patch,
@@ -236,7 +236,7 @@ def _sources_for(
     if step.is_map:
         item = _schema_of(step, ITEM, by_slug)
         return [ITEM] if fits(item, parameter.schema) else []
-    if not parameter.schema:
+    if not parameter.schema or len(by_slug) > MOST_TRIED:
         return []
     return [
         slug

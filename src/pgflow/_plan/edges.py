@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from pgflow._plan.reading import GivenStep, Reference
 
+MOST_TRIED = 200
+"""Steps up to which mends are looked for that need a walk through the graph for each of them."""
+
 # Names
 
 
@@ -24,11 +27,11 @@ def slug_problems(raw: object, steps: Sequence[GivenStep]) -> Iterator[PlanProbl
     """Name bad slugs of the plan and its steps, and those that are used twice."""
     slug = cast("dict[str, object]", raw).get("slug") if isinstance(raw, dict) else None
     if isinstance(slug, str) and (problem := slug_problem(slug, "the slug of a plan")):
-        better = _soundly(slug, ())
+        better = _soundly(slug, set())
         yield PlanProblem(
             "/slug", "bad-slug", problem, f"Write '{better}'.", (replace("/slug", better),)
         )
-    taken = [step.slug for step in steps if step.slug is not None]
+    taken = {step.slug for step in steps if step.slug is not None}
     first: dict[str, int] = {}
     for step in steps:
         if step.slug is None:
@@ -37,7 +40,7 @@ def slug_problems(raw: object, steps: Sequence[GivenStep]) -> Iterator[PlanProbl
         if step.slug == ITEM:
             bad = f"'{ITEM}' is a reserved word and cannot be the slug of a step"
         if bad:
-            better = _soundly(step.slug, taken)
+            better = _soundly(step.slug, taken, step.index + 1)
             renames = [
                 replace(reference.pointer, reference.renamed(better))
                 for other in steps
@@ -48,7 +51,7 @@ def slug_problems(raw: object, steps: Sequence[GivenStep]) -> Iterator[PlanProbl
             mend = f"Write '{better}', also where it is named."
             yield PlanProblem(step.at("slug"), "bad-slug", bad, mend, patch)
         elif step.slug in first:
-            better = _soundly(step.slug, taken)
+            better = _soundly(step.slug, taken, step.index + 1)
             reason = f"step {step.index} has the slug of step {first[step.slug]}, '{step.slug}'"
             patch = (replace(step.at("slug"), better),)
             mend = f"Give it another, such as '{better}', and name that where it is meant."
@@ -57,15 +60,16 @@ def slug_problems(raw: object, steps: Sequence[GivenStep]) -> Iterator[PlanProbl
             first[step.slug] = step.index
 
 
-def _soundly(slug: str, taken: Sequence[str]) -> str:
-    """Return a slug that can be one, like what was written."""
+def _soundly(slug: str, taken: set[str], number: int = 2) -> str:
+    """Return a slug that can be one, like what was written, and take it."""
     word = re.sub(r"[^a-zA-Z0-9_]+", "_", slug[:100]).strip("_") or "step"
     word = f"_{word}" if word[0].isdigit() else word
     if word in {RUN, ITEM}:
         word = f"{word}_step"
-    number, better = 2, word
+    better = word
     while better in taken:
         number, better = number + 1, f"{word}_{number}"
+    taken.add(better)
     return better
 
 
@@ -182,7 +186,8 @@ def _map_problems(
     mend += (
         f": {listed(arrays)}." if arrays else ", or take `over` away and bind the value in inputs."
     )
-    free = [slug for slug in arrays if not leads_to(slug, step.slug, by_slug)]
+    tried = arrays if len(by_slug) <= MOST_TRIED else []
+    free = [slug for slug in tried if not leads_to(slug, step.slug, by_slug)]
     patch = (replace(over.pointer, free[0]),) if len(free) == 1 else ()
     yield PlanProblem(over.pointer, "not-an-array", reason, mend, patch)
 
