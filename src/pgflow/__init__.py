@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         NonRetryable,
         PermissionDenied,
         PgflowError,
+        PlanInvalid,
         RetryAfter,
         RunCancelled,
         RunFailed,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from pgflow.flow import Flow, Limits, Step, at_most
     from pgflow.handlers import TaskContext, current_task
+    from pgflow.plan import Handlers, Plan, PlanProblem, PlanStep
     from pgflow.records import RunStatus, StepStatus, TaskStatus
     from pgflow.supervisor import Supervisor
     from pgflow.worker import Worker
@@ -67,6 +69,7 @@ _HOMES = {
         "NonRetryable",
         "PermissionDenied",
         "PgflowError",
+        "PlanInvalid",
         "RetryAfter",
         "RunCancelled",
         "RunFailed",
@@ -87,6 +90,7 @@ _HOMES = {
     ),
     "flow": ("Flow", "Limits", "Step", "at_most"),
     "handlers": ("TaskContext", "current_task"),
+    "plan": ("Handlers", "Plan", "PlanProblem", "PlanStep"),
     "records": ("RunStatus", "StepStatus", "TaskStatus"),
     "supervisor": ("Supervisor",),
     "worker": ("Worker",),
@@ -104,11 +108,16 @@ __all__ = [
     "Flow",
     "FlowBuilder",
     "FlowNotFound",
+    "Handlers",
     "LeaseLost",
     "Limits",
     "NonRetryable",
     "PermissionDenied",
     "PgflowError",
+    "Plan",
+    "PlanInvalid",
+    "PlanProblem",
+    "PlanStep",
     "Result",
     "RetryAfter",
     "Run",

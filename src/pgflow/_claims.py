@@ -240,6 +240,7 @@ class Claims:
         self._outage.reset()
         if granted:
             crash_point("after_claim")
+            await self._repertoire.learn(granted)
         return granted
 
     def _pass_over(self, error: Exception) -> None:

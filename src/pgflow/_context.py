@@ -204,6 +204,11 @@ class TaskContext:
         return (task.run_id, task.step_slug, task.task_index, task.attempt)
 
     @property
+    def database(self) -> Database:
+        """Return the worker's Database: `Client(current_task().database)` starts other runs. For async handlers."""
+        return self.services.need_database("current_task().database")
+
+    @property
     def idempotency_key(self) -> str:
         """Return a key that is the same in every attempt, and differs between any two tasks."""
         return str(uuid5(self.task.run_id, f"{self.task.step_slug}/{self.index}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgflow._reads import Reads
 from pgflow._starts import DEFINE
@@ -11,8 +11,19 @@ from pgflow.records import FlowRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from psycopg import AsyncConnection
+
+    from pgflow.records import RawJson
+
+
+class PlanOfRun(NamedTuple):
+    """Which plan a run follows. The hash tells what its version says, also where a slug was deleted and used again."""
+
+    flow_slug: str
+    shape_hash: str
+    redact: tuple[str, ...]
 
 
 class Definitions(Reads):
@@ -94,3 +105,30 @@ class Definitions(Reads):
     async def ensure_queue(self, queue_name: str) -> None:
         """Create a queue unless it exists."""
         await self._fetch("select pgflow.ensure_queue(%s::text)", queue_name)
+
+    # Plans
+
+    async def plans_of_runs(self, run_ids: Sequence[UUID]) -> list[tuple[UUID, PlanOfRun]]:
+        """Return which plan each of some runs follows."""
+        statement = """select run.run_id, run.flow_slug, known.shape_hash, flow.redact
+          from unnest(%s::uuid[]) as wanted (run_id)
+          inner join pgflow.runs as run on wanted.run_id = run.run_id
+          inner join pgflow.flows as flow on run.flow_slug = flow.flow_slug
+          inner join pgflow.flow_versions as known
+            on run.flow_slug = known.flow_slug and run.flow_version = known.version"""
+        rows = await self._fetch(statement, list(run_ids))
+        return [
+            (run_id, PlanOfRun(slug, shape_hash, tuple(redact or ())))
+            for run_id, slug, shape_hash, redact in rows
+        ]
+
+    async def plan_definition(
+        self, flow_slug: str, shape_hash: str | None = None
+    ) -> RawJson | None:
+        """Return the definition of a flow that has this hash, else of the version that new runs get."""
+        statement = """select known.definition from pgflow.flow_versions as known
+          inner join pgflow.flows as flow on known.flow_slug = flow.flow_slug
+          where known.flow_slug = %s and case
+            when %s::text is null then known.version = flow.version else known.shape_hash = %s end"""
+        rows = await self._fetch(statement, flow_slug, shape_hash, shape_hash)
+        return rows[0][0] if rows else None

@@ -44,7 +44,7 @@ class Handler:
         """What errors and logs must not quote; none for most flows."""
         self._where = Where(*self.key)
         self._origin = Where(step.flow.slug)
-        self.reads_run_input = _names(step.function, "run_input")
+        self.reads_run_input = names_attribute(step.function, "run_input")
         """Whether its source names it; what it calls may use it all the same."""
         self.kind: Kind
         if step.isolation is not None:
@@ -147,7 +147,7 @@ class Handler:
         )
 
 
-def _names(function: Any, name: str) -> bool:
+def names_attribute(function: Any, name: str) -> bool:
     """Tell whether the code of a function, or one that it wraps or contains, names an attribute."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     codes = [code] if code is not None else []

@@ -44,7 +44,7 @@ class Holdings:
     ) -> None:
         """Begin with nothing; the worker sets the parts that these tasks pass through."""
         self._services = services
-        self._handlers = repertoire.handlers
+        self._repertoire = repertoire
         self._statistics = statistics
         self._stopping = stopping
         self._executions: dict[Execution, None] = {}
@@ -80,7 +80,7 @@ class Holdings:
         for task in granted:
             if task.losses and self._adopt(task):
                 continue
-            handler = self._handlers.get((task.flow_slug, task.step_slug))
+            handler = self._repertoire.handler_of(task)
             execution = Execution(task, handler, self._services)
             self._executions[execution] = None
             if task.exhausted:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -104,11 +104,13 @@ class Registration:
 
     async def _register(self) -> Repertoire:
         repertoire = await prepare(self._database, self._flows, self._queues)
-        info = {
+        info: dict[str, Any] = {
             "flows": repertoire.versions,
             "concurrency": self._concurrency,
             "handlers": repertoire.keys,
         }
+        if repertoire.plans is not None:
+            info["registered"] = repertoire.plans.names
         await self._database.register_worker(
             self._worker_id,
             repertoire.queues,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 
 from pgflow._flow.options import queue_problem
+from pgflow._plan.registry import Handlers
+from pgflow._planned import Plans
 from pgflow._vault import conditions_problem, conditions_refused
 from pgflow.errors import DefinitionError, FlowNotFound, UsageError
 from pgflow.flow import Flow
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgflow.database import Database
-    from pgflow.records import StepRecord
+    from pgflow.records import GrantedTask, StepRecord
 
 Flows: TypeAlias = (
-    "Flow[Any] | Sequence[Flow[Any]] | Mapping[str, Mapping[str, Callable[..., Any]]]"
+    "Flow[Any] | Sequence[Flow[Any]] | Mapping[str, Mapping[str, Callable[..., Any]]] | Handlers"
 )
 
 
@@ -31,21 +33,41 @@ class Repertoire:
     """Handlers by (flow, step), the keys to claim with, and the queues."""
 
     handlers: dict[tuple[str, str], Handler]
-    keys: list[str]
+    keys: list[str] | None
+    """None claims whatever is on the queues."""
     queues: list[str]
     versions: dict[str, int]
     is_dynamic: bool = False
     """Whether the database defines the flows, so that they may change under a worker."""
 
+    plans: Plans | None = None
+    """Where the database says, run by run, which registered handler performs a step."""
+
     @property
     def name(self) -> str:
         """Return a name for a worker of these flows."""
-        return "+".join(self.versions)
+        return "+".join(self.versions or self.queues)
+
+    def handler_of(self, task: GrantedTask) -> Handler | None:
+        """Return what performs a task, if this worker has it."""
+        if self.plans is not None:
+            return self.plans.handler_of(task)
+        return self.handlers.get((task.flow_slug, task.step_slug))
+
+    async def learn(self, granted: Sequence[GrantedTask]) -> None:
+        """Read what `handler_of` needs to know about tasks that were just granted; raises nothing."""
+        if self.plans is not None and granted:
+            await self.plans.learn(granted)
 
 
 async def prepare(database: Database, flows: Flows, queues: Sequence[str] | None) -> Repertoire:
     """Store the definitions and learn the queues; raise DefinitionError, FlowNotFound or UsageError."""
     versions: dict[str, int] = {}
+    if isinstance(flows, Handlers):
+        if not len(flows):
+            raise UsageError("a worker needs at least one registered handler")
+        served_queues = await _queues(database, [], flows.queues if queues is None else queues)
+        return Repertoire({}, None, served_queues, {}, plans=Plans(database, flows))
     if isinstance(flows, Mapping):
         served = [await _dynamic_flow(database, slug, steps) for slug, steps in flows.items()]
         versions = {flow.slug: 0 for flow in served}
@@ -93,6 +115,7 @@ async def refresh(database: Database, repertoire: Repertoire, flows: Flows) -> l
     keys = [handler.step.handler_key for handler in handlers]
     if keys == repertoire.keys:
         return []
+    assert repertoire.keys is not None
     repertoire.handlers.update({handler.key: handler for handler in handlers})
     repertoire.keys[:] = keys
     present = await _queues(database, [flow for flow, _ in found], None)

@@ -67,13 +67,15 @@ class HandOver:
 
     worker_id: UUID
     queues: Sequence[str]
-    keys: Sequence[str]
+    keys: Sequence[str] | None
     lease: int
     reserve: Callable[[Sequence[Execution]], int]
     """Keeps room for what the report of these may bring, and tells how much."""
     release: Callable[[int], None]
     """Gives that room up, once the answer is there."""
     accept: Callable[[Sequence[GrantedTask]], None]
+    learn: Callable[[Sequence[GrantedTask]], Awaitable[None]] | None = None
+    """Reads what `accept` has to know about them."""
 
 
 class Sender:
@@ -147,6 +149,8 @@ class Sender:
                     lease=more.lease,
                     handlers=more.keys,
                 )
+                if granted and more.learn is not None:
+                    await more.learn(granted)
             finally:
                 more.release(room)
             more.accept(granted)

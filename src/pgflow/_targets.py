@@ -1,4 +1,7 @@
-"""Finds flows by the names that commands use: `module:flow`, `path/to/file.py:flow`, or only the module or file."""
+"""Finds flows by the names that commands use: `module:flow`, `path/to/file.py:flow`, or only the module or file.
+
+A worker's target may also name the Handlers of plans.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgflow._plan.registry import Handlers
 from pgflow.errors import UsageError, did_you_mean
 from pgflow.flow import Flow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
+
+    from pgflow._repertoire import Flows
 
 _HINT = "A target looks like app.flows:campaign or flows.py:campaign."
 
@@ -41,6 +48,28 @@ def load_flows(target: str) -> list[Flow[Any]]:
     raise UsageError(
         f"'{name}' {what} in {place}{did_you_mean(name, known)}", hint=f"{_HINT}{there}"
     )
+
+
+def load_work(targets: Sequence[str]) -> Flows:
+    """Import what a worker is to serve: flows, or the one `module:handlers` that plans name.
+
+    >>> load_work(["app.plans:handlers"])
+    <handlers search, summarize>
+    """
+    flows: list[Flow[Any]] = []
+    for target in targets:
+        place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+        found = getattr(_import(place, target), name, None) if name else None
+        if not isinstance(found, Handlers):
+            flows += load_flows(target)
+        elif len(targets) == 1:
+            return found
+        else:
+            raise UsageError(
+                f"{target} are the handlers of plans, which need workers of their own",
+                hint="Start one worker for the flows and one for the handlers.",
+            )
+    return flows
 
 
 def _import(place: str, target: str) -> ModuleType:

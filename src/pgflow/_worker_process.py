@@ -14,7 +14,7 @@ from pgflow._logs import configure_logging
 from pgflow._vault import load_value_codec
 from pgflow.embedded import resolve_dsn
 from pgflow.errors import PgflowError
-from pgflow.worker import Worker, load_flows
+from pgflow.worker import Worker, load_work
 
 SIGN_OF_LIFE = 1.0
 BAD_START = 2
@@ -39,10 +39,9 @@ def main(descriptor: int) -> int:
 
 
 async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
-    flows = [flow for target in config["targets"] for flow in load_flows(target)]
     worker = Worker(
         await asyncio.to_thread(resolve_dsn, config["dsn"]),
-        flows,
+        load_work(config["targets"]),
         queues=config["queues"],
         concurrency=config["concurrency"],
         lease=config["lease"],

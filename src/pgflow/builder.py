@@ -10,14 +10,25 @@ from psycopg import errors as server
 
 from pgflow._flow.limits import HARD, PATTERNS, problems_of, size_problem
 from pgflow._flow.options import redact_problems
+from pgflow._plan.model import Plan
+from pgflow._plan.problems import slug_taken
+from pgflow._plan.registry import PLAN_LIMITS
 from pgflow._vault import conditions_refused
 from pgflow.codec import Where, decode_json, describe_error, encode
-from pgflow.errors import DefinitionError, EncodingError, FlowNotFound, UsageError, did_you_mean
+from pgflow.errors import (
+    DefinitionError,
+    EncodingError,
+    FlowNotFound,
+    PlanInvalid,
+    UsageError,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pgflow._flow.limits import Limits
+    from pgflow._plan.registry import Handlers
     from pgflow.database import Database
     from pgflow.records import FlowRecord, StepRecord
 
@@ -77,10 +88,14 @@ class FlowBuilder:
     >>> await builder.add_step("ai_analysis", "summarize", ["analyze"])
     """
 
-    def __init__(self, database: Database, *, limits: Limits = HARD) -> None:
-        """Take tighter `limits` for definitions that come from strangers; the hard ones hold in any case."""
+    def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
+        """Take tighter `limits` for definitions that come from strangers; the hard ones hold in any case.
+
+        Plans are held to `pgflow.plan.PLAN_LIMITS` unless others are given.
+        """
         self._database = database
-        self._limits = limits
+        self._given_limits = limits
+        self._limits = limits or HARD
 
     async def create_flow(
         self,
@@ -244,6 +259,35 @@ class FlowBuilder:
             return await self._database.define_flow(slug, text)
         except _REFUSALS as error:
             raise DefinitionError([_problem(error)], flow=slug) from error
+
+    async def define_plan(self, plan: Plan, handlers: Handlers) -> int:
+        """Store a plan, of which workers need to know only the handlers, and return its version; idempotent.
+
+        A changed plan becomes a new version; live runs keep theirs. Raises PlanInvalid with all its problems, also for the
+        slug of a flow that is no plan: a plan never replaces what somebody wrote as code.
+        """
+        limits = self._given_limits or PLAN_LIMITS
+        plan = Plan.read(plan, handlers, limits=limits)
+        if await self._database.flow(plan.slug) is not None and not await self._is_plan(plan.slug):
+            raise PlanInvalid([slug_taken(plan.slug)], flow=plan.slug)
+        builder = FlowBuilder(self._database, limits=limits)
+        return await builder.define_flow(plan.slug, plan.definition(handlers))
+
+    async def _is_plan(self, slug: str) -> bool:
+        try:
+            await self.get_plan(slug)
+        except UsageError:
+            return False
+        return True
+
+    async def get_plan(self, slug: str) -> Plan:
+        """Return a plan as it was stored. Raises FlowNotFound, and UsageError for a flow that is no plan."""
+        await self.get_flow(slug)
+        raw = await self._database.plan_definition(slug)
+        try:
+            return Plan.from_definition(slug, decode_json(raw or b"null"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"flow {slug} was not defined by a plan") from error
 
     async def list_flows(self) -> list[FlowRecord]:
         """Return all flows."""

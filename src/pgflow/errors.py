@@ -2,6 +2,7 @@
 
 PgflowError
 ├── DefinitionError        PGF101  a flow is wrong; lists all its problems
+│   └── PlanInvalid        PGF102  a plan is wrong; each problem with its place, reason and mend
 ├── EncodingError          PGF111  a Python value cannot become JSON
 ├── DecodingError          PGF112  JSON does not fit the annotated type
 ├── SealError              PGF113  a sealed value cannot be opened here
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
     from uuid import UUID
+
+    from pgflow._plan.problems import PlanProblem
 
 
 class PgflowError(Exception):
@@ -99,6 +102,24 @@ class DefinitionError(PgflowError):
         noun = "problem" if count == 1 else "problems"
         head = f"flow '{flow}' has {count} {noun}:" if flow is not None else f"{count} {noun}:"
         super().__init__("\n  - ".join([head, *self.problems]), hint=hint)
+
+
+class PlanInvalid(DefinitionError):
+    """A plan cannot be stored as it is; `details` has every reason at once, and how to mend each.
+
+    >>> try:
+    ...     plan = Plan.read(answer, handlers)
+    ... except PlanInvalid as error:
+    ...     ask_again([detail.as_dict() for detail in error.details])
+    """
+
+    default_code = "PGF102"
+
+    def __init__(
+        self, details: Sequence[PlanProblem], *, flow: str | None = None, hint: str | None = None
+    ) -> None:
+        self.details = list(details)
+        super().__init__([str(detail) for detail in details], flow=flow, hint=hint)
 
 
 class _ValueError(PgflowError):

@@ -22,7 +22,7 @@ from pgflow._registration import LAST_WORDS, Registration, StoppedEarly
 from pgflow._reports import Reporter
 from pgflow._sending import HandOver, Sender, Statistics, columns
 from pgflow._slots import Slots
-from pgflow._targets import load_flows
+from pgflow._targets import load_flows, load_work
 from pgflow._vault import CODEC_TWICE
 from pgflow.database import Database
 from pgflow.errors import UsageError, WorkerSpent
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pgflow._vault import ValueCodec
     from pgflow.handlers import Execution, Outcome
 
-__all__ = ["Statistics", "Worker", "load_flows"]
+__all__ = ["Statistics", "Worker", "load_flows", "load_work"]
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -61,7 +61,8 @@ class Worker:
         listen: bool = True,
         value_codec: ValueCodec | None = None,
     ) -> None:
-        """Serve `flows`: their definitions, or {flow: {step: function}} for flows that the database defines.
+        """Serve `flows`: their definitions, or {flow: {step: function}} for flows that the database defines, or the
+        Handlers that plans name.
 
         `queues` limits it to those queues. A DSN is connected, and closed, by `run`; a Database is only used, and
         brings its own `value_codec`.
@@ -263,6 +264,7 @@ class Worker:
             reserve=held.reserve,
             release=self._slots.release,
             accept=held.accept,
+            learn=repertoire.learn,
         )
         sender = Sender(database, self.statistics, more, delayed=self._claims.ask_again)
         self._reporter = held.reporter = Reporter(

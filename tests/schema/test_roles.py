@@ -94,7 +94,7 @@ CALLERS: dict[str, set[str]] = {
 
 PURE = {"calculate_retry_delay", "is_local", "is_valid_slug"}
 
-READ_TABLES = {"deps", "flows", "runs", "step_states", "step_tasks", "steps"}
+READ_TABLES = {"deps", "flow_versions", "flows", "runs", "step_states", "step_tasks", "steps"}
 """Tables that the client library reads as they are."""
 
 

@@ -202,3 +202,40 @@ def test_keys_that_are_no_options_do_not_reach_a_run_of_an_old_version(
     define_flow(connection, "f", step("b"))
     run_id = start(connection, "f", version=1)["run_id"]
     assert statuses(connection, run_id) == {"a": "started"}
+
+
+def bound(slug: str, *depends_on: str, **params: object) -> dict[str, Any]:
+    """Describe a step of a plan."""
+    return step(slug, *depends_on, handler={"name": "search", "params": params})
+
+
+def test_what_a_plan_binds_is_part_of_the_shape(connection: Connection) -> None:
+    """A worker learns it from the version that a run is pinned to, so it must not change in place."""
+    assert define_flow(connection, "f", bound("a", size=1)) == 1
+    assert define_flow(connection, "f", bound("a", size=2)) == 2
+    assert define_flow(connection, "f", step("a")) == 3
+    assert define_flow(connection, "f", bound("a", size=1)) == 1
+    assert define_flow(connection, "f", bound("a", size=1), max_attempts=9) == 1
+    assert value(connection, "select count(*) from pgflow.flow_versions") == 3
+
+
+def test_a_step_added_to_a_plan_leaves_the_others_their_handlers(connection: Connection) -> None:
+    define_flow(connection, "f", bound("a", size=1), bound("b", "a"))
+    add_step(connection, "f", "c", ["b"])
+    assert define_flow(connection, "f", step("z")) == 3
+    handlers = value(
+        connection,
+        """select jsonb_path_query_array(definition, '$.steps[*].handler.name') from pgflow.flow_versions
+          where version = 2""",
+    )
+    steps = value(
+        connection,
+        "select jsonb_array_length(definition -> 'steps') from pgflow.flow_versions where version = 2",
+    )
+    assert (handlers, steps) == (["search", "search"], 3)
+
+
+@pytest.mark.parametrize("handler", ["search", 7, None, ["search"]])
+def test_a_handler_that_is_no_object_means_nothing(connection: Connection, handler: object) -> None:
+    define_flow(connection, "f", step("a"))
+    assert define_flow(connection, "f", step("a", handler=handler)) == 1

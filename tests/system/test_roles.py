@@ -8,10 +8,19 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgflow import Client, Database, Flow, FlowBuilder, PermissionDenied, current_task
+from pgflow import (
+    Client,
+    Database,
+    Flow,
+    FlowBuilder,
+    PermissionDenied,
+    Worker,
+    current_task,
+)
 from pgflow.client import start_in
 from pgflow.schema import install
 from tests.support.command import Command
+from tests.support.plan_handlers import handlers, plan_of
 from tests.support.roles import login
 from tests.support.worker_flows import ledger, mapped
 from tests.support.worker_processes import WorkerProcess, finished
@@ -75,6 +84,18 @@ async def test_exactly_once_writes_with_the_workers_own_rights(
     with psycopg.connect(roles_url) as connection:
         rows = connection.execute("select number from public.ledger order by 1").fetchall()
     assert rows == [(number,) for number in range(COUNT)]
+
+
+async def test_a_plan_is_stored_by_a_client_and_performed_by_a_worker(
+    worker_url: str, client_url: str
+) -> None:
+    step = {"slug": "n", "handler": "numbers", "inputs": {"size": "run"}}
+    async with Database.connect(client_url) as db:
+        await FlowBuilder(db).define_plan(plan_of("p", step), handlers)
+        assert (await FlowBuilder(db).get_plan("p")).steps[0].inputs == {"size": "run"}
+        run = await Client(db).start("p", 2)
+        await Worker(worker_url, handlers).run_until(run.id)
+        assert (await run.result())["n"] == [0, 1]
 
 
 async def test_a_client_starts_steers_and_defines(client_url: str) -> None:

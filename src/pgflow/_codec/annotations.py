@@ -43,8 +43,8 @@ def read_annotations(step: Step[Any], count: int) -> tuple[list[Parameter], Any]
     """Return the first `count` parameters of the handler, and the annotation of its output."""
     hints = _hints(step)
     names = _parameter_names(step.function, count)
-    parameters = [_parameter(name, hints.get(name, Any)) for name in names]
-    return parameters, _output(hints.get("return", Any))
+    parameters = [parameter_of(name, hints.get(name, Any)) for name in names]
+    return parameters, output_of(hints.get("return", Any))
 
 
 def as_declared(stream: StreamKind | None, value: Any) -> Any:
@@ -59,7 +59,8 @@ async def _walk(items: Sequence[Any]) -> AsyncIterator[Any]:
         yield item
 
 
-def _parameter(name: str, annotation: Any) -> Parameter:
+def parameter_of(name: str, annotation: Any) -> Parameter:
+    """Tell what an argument of this annotation becomes."""
     origin = get_origin(annotation) or annotation
     # A dict is Iterable as well, but only the abstract types ask for a stream.
     stream = _STREAMS.get(origin) if isinstance(origin, type) else None
@@ -69,7 +70,8 @@ def _parameter(name: str, annotation: Any) -> Parameter:
     return Parameter(name, GenericAlias(list, (item,)), stream, item)
 
 
-def _output(annotation: Any) -> Any:
+def output_of(annotation: Any) -> Any:
+    """Return what a handler of this return annotation gives in the end."""
     if get_origin(annotation) in _AWAITED:
         return get_args(annotation)[-1]
     return annotation

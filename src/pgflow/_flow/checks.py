@@ -20,7 +20,7 @@ from pgflow._flow.step import RENAMED, MapStep, Step
 from pgflow.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pgflow.flow import Flow
 
@@ -175,11 +175,27 @@ def _queue_problems(steps: list[Step[Any]]) -> Iterable[str]:
 
 def _sort(by_slug: Mapping[str, Step[Any]]) -> tuple[list[Step[Any]], list[str]]:
     """Order the steps by dependency; what cannot be ordered is reported as cycles."""
-    names = list(by_slug)
+    slugs, loops = order({slug: step.dependency_slugs for slug, step in by_slug.items()})
+    cycles = [f"step '{loop[0]}': is in a cycle: {shown_loop(loop)}" for loop in loops]
+    return [by_slug[slug] for slug in slugs], cycles
+
+
+def shown_loop(loop: Sequence[str]) -> str:
+    """Draw a cycle, the middle of a long one left out."""
+    shown = loop if len(loop) <= _LONGEST_CYCLE else [*loop[:5], "...", *loop[-3:]]
+    return " -> ".join(shown)
+
+
+def order(dependencies: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Order slugs after those that they depend on, as given where free; also return the loops, each closed.
+
+    Dependencies that do not exist, and those on oneself, do not count.
+    """
+    names = list(dependencies)
     index = {slug: position for position, slug in enumerate(names)}
     parents = {
-        slug: [dep for dep in dict.fromkeys(step.dependency_slugs) if dep in index and dep != slug]
-        for slug, step in by_slug.items()
+        slug: [dep for dep in dict.fromkeys(deps) if dep in index and dep != slug]
+        for slug, deps in dependencies.items()
     }
     children: dict[str, list[str]] = {slug: [] for slug in names}
     waiting: dict[str, int] = {}
@@ -188,19 +204,19 @@ def _sort(by_slug: Mapping[str, Step[Any]]) -> tuple[list[Step[Any]], list[str]]
         for dep in deps:
             children[dep].append(slug)
     ready = [index[slug] for slug in names if not waiting[slug]]
-    ordered: list[Step[Any]] = []
+    ordered: list[str] = []
     while ready:
         slug = names[heapq.heappop(ready)]
-        ordered.append(by_slug[slug])
+        ordered.append(slug)
         del waiting[slug]
         for child in children[slug]:
             waiting[child] -= 1
             if not waiting[child]:
                 heapq.heappush(ready, index[child])
-    return ordered, list(_cycles(waiting, parents))
+    return ordered, list(_loops(waiting, parents))
 
 
-def _cycles(unordered: Mapping[str, int], parents: Mapping[str, list[str]]) -> Iterable[str]:
+def _loops(unordered: Mapping[str, int], parents: Mapping[str, list[str]]) -> Iterable[list[str]]:
     """Walk from each unordered step to an unordered parent until the walk meets itself."""
     walk_of: dict[str, str] = {}
     for start in unordered:
@@ -211,6 +227,4 @@ def _cycles(unordered: Mapping[str, int], parents: Mapping[str, list[str]]) -> I
             walk.append(slug)
             slug = next(parent for parent in parents[slug] if parent in unordered)
         if walk_of[slug] == start:
-            loop = [*walk[walk.index(slug) :], slug][::-1]
-            shown = loop if len(loop) <= _LONGEST_CYCLE else [*loop[:5], "...", *loop[-3:]]
-            yield f"step '{slug}': is in a cycle: {' -> '.join(shown)}"
+            yield [*walk[walk.index(slug) :], slug][::-1]

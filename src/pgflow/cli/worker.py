@@ -10,7 +10,10 @@ from pgflow.cli.common import VALUE_CODEC, Dsn, LogLevel, complete, open_databas
 
 def worker(
     targets: Annotated[
-        list[str], typer.Argument(metavar="FLOW...", help="module:flow or file.py:flow.")
+        list[str],
+        typer.Argument(
+            metavar="FLOW...", help="module:flow or file.py:flow; or module:handlers, for plans."
+        ),
     ],
     *,
     processes: Annotated[
@@ -34,10 +37,9 @@ def worker(
 ) -> None:
     """Perform the tasks of flows; restart processes that die; drain on SIGTERM, stop at the second."""
     from pgflow.supervisor import Supervisor  # noqa: PLC0415 - see app.py
-    from pgflow.worker import load_flows  # noqa: PLC0415
+    from pgflow.worker import load_work  # noqa: PLC0415
 
-    for target in targets:
-        load_flows(target)
+    load_work(targets)
     # A wrong address or schema must end the command, not each of its processes again and again.
     complete(_check(dsn))
     supervisor = Supervisor(

@@ -161,7 +161,7 @@ begin
   grant usage on schema pgflow to pgflow_worker, pgflow_client, pgflow_viewer;
   revoke all on all tables in schema pgflow from pgflow_worker, pgflow_client, pgflow_viewer;
   grant select on pgflow.schema_migrations to pgflow_worker, pgflow_client, pgflow_viewer;
-  grant select on pgflow.flows, pgflow.steps, pgflow.deps, pgflow.runs, pgflow.step_states, pgflow.step_tasks
+  grant select on pgflow.flows, pgflow.steps, pgflow.deps, pgflow.flow_versions, pgflow.runs, pgflow.step_states, pgflow.step_tasks
   to pgflow_worker, pgflow_client;
   for v_view in
     select relation.oid from pg_catalog.pg_class as relation

@@ -1,5 +1,6 @@
 -- Store what a flow is now as a version, unless it is known: it may have been built step by step, or got a step added.
--- Returns the hash of its shape, null for a flow without steps. Called under the lock of define_flow.
+-- Returns the hash of its shape, null for a flow without steps. The handlers that a plan names stand in its version only,
+-- so they are taken from there. Called under the lock of define_flow.
 create or replace function pgflow._adopt_definition(p_flow pgflow.flows)
 returns text
 language plpgsql
@@ -8,6 +9,14 @@ as $$
 declare
   v_definition jsonb;
 begin
+  with planned as materialized (
+    select step.value ->> 'slug' as step_slug, step.value -> 'handler' as handler
+    from pgflow.flow_versions as known
+    cross join lateral jsonb_array_elements(known.definition -> 'steps') as step (value)
+    where
+      known.flow_slug = p_flow.flow_slug and known.version = p_flow.version
+      and jsonb_typeof(step.value -> 'handler') = 'object'
+  )
   select jsonb_build_object('steps', jsonb_agg(
     jsonb_strip_nulls(jsonb_build_object(
       'slug', step.step_slug, 'step_type', step.step_type,
@@ -21,11 +30,12 @@ begin
     )) || jsonb_build_object(
       'required_input_pattern', step.required_input_pattern,
       'forbidden_input_pattern', step.forbidden_input_pattern
-    )
+    ) || case when planned.handler is null then '{}' else jsonb_build_object('handler', planned.handler) end
     order by step.step_index
   ))
   into v_definition
   from pgflow.steps as step
+  left join planned on step.step_slug = planned.step_slug
   where step.flow_slug = p_flow.flow_slug;
   if jsonb_typeof(v_definition -> 'steps') <> 'array' then
     return null;

@@ -1,5 +1,6 @@
 -- Hash the shape of a definition: steps in order with type, dependencies, conditions, modes, queue and fixed size.
--- Other options are no part of it, so they can change without a new version.
+-- Other options are no part of it, so they can change without a new version. A step of a plan names its handler and what
+-- that is given, which is hashed as well: a worker learns it from the version that a run is pinned to.
 create or replace function pgflow._definition_hash(p_definition jsonb)
 returns text
 language sql
@@ -18,7 +19,7 @@ as $$
         coalesce(step.value ->> 'when_exhausted', 'fail'),
         step.value ->> 'queue',
         step.value ->> 'initial_tasks'
-      )
+      ) || case when jsonb_typeof(step.value -> 'handler') = 'object' then jsonb_build_array(step.value -> 'handler') else '[]' end
       order by step.position
     ), '[]'
   )::text)
