@@ -42,16 +42,22 @@ class Child:
         self._writer = writer
 
     @classmethod
-    async def start(cls, config: Mapping[str, Any]) -> Child:
-        """Start a process; its configuration, the DSN included, goes over the socket, unseen by `ps`."""
+    async def start(cls, config: Mapping[str, Any], output: int | None = None) -> Child:
+        """Start a process; its configuration, the DSN included, goes over the socket, unseen by `ps`.
+
+        What it prints goes to the file descriptor `output` as it is printed, else where this process's does.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                *([] if output is None else ["-u"]),
                 "-c",
                 _BOOTSTRAP,
                 orjson.dumps([theirs.fileno(), sys.path]).decode(),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C reaches the supervisor alone, which decides; else each child would see it twice.
                 start_new_session=True,

@@ -11,9 +11,10 @@ from typing import Any
 
 from pgflow._isolation import pack, read_frame
 from pgflow._logs import configure_logging
+from pgflow._targets import places_of
 from pgflow._vault import load_value_codec
 from pgflow.embedded import resolve_dsn
-from pgflow.errors import PgflowError
+from pgflow.errors import DefinitionError, PgflowError
 from pgflow.worker import Worker, load_flows
 
 SIGN_OF_LIFE = 1.0
@@ -40,6 +41,12 @@ def main(descriptor: int) -> int:
 
 async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
     flows = [flow for target in config["targets"] for flow in load_flows(target)]
+    for flow in flows:
+        try:
+            flow.validate()
+        except DefinitionError as error:
+            hint = "\n  ".join(places_of(error, flows))
+            raise DefinitionError(error.problems, flow=error.flow, hint=hint or None) from error
     worker = Worker(
         await asyncio.to_thread(resolve_dsn, config["dsn"]),
         flows,
@@ -51,7 +58,8 @@ async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
     )
     arguments = (connection, worker, config["drain_timeout"])
     threading.Thread(target=_attend, args=arguments, daemon=True, name="pgflow-parent").start()
-    announce = asyncio.create_task(_announce(connection, worker))
+    slugs = [flow.slug for flow in flows]
+    announce = asyncio.create_task(_announce(connection, worker, slugs))
     try:
         await worker.run(signals=True)
     finally:
@@ -65,9 +73,11 @@ def _end_anyway() -> None:
     os._exit(1)
 
 
-async def _announce(connection: socket.socket, worker: Worker) -> None:
+async def _announce(connection: socket.socket, worker: Worker, flows: list[str]) -> None:
     await worker.started.wait()
-    connection.sendall(pack({"ready": str(worker.worker_id)}))
+    connection.sendall(pack({"ready": str(worker.worker_id), "flows": flows}))
+    await worker.stopping.wait()
+    connection.sendall(pack({"stopping": True}))
 
 
 def _attend(connection: socket.socket, worker: Worker, drain_timeout: float) -> None:
