@@ -92,7 +92,9 @@ def places_of(error: DefinitionError, flows: Iterable[Flow[Any]]) -> list[str]:
     for flow in flows:
         for step in flow._declared if flow.slug == error.flow else ():  # noqa: SLF001 - `steps` raises the error
             code = getattr(step.function, "__code__", None)
-            if code is not None and any(f"'{step.slug}'" in text for text in error.problems):
+            if code is not None and any(
+                text.startswith(f"step '{step.slug}'") for text in error.problems
+            ):
                 found.append(
                     f"{_short(code.co_filename)}:{code.co_firstlineno}: step '{step.slug}'"
                 )

@@ -37,7 +37,7 @@ class Board:
 
     targets: str
     state: str
-    """`starting`, `ready`, `broken` (an older edition works), `waiting` (none does) or `stopping`."""
+    """`starting`, `ready`, `broken` (an older edition works), `waiting` (none does), `stopping` or `stopped`."""
     workers: int = 0
     flows: Sequence[str] = ()
     born: datetime | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ class Session:
         self._endings: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._is_over = False
         self._exit_code = 0
         self._reloads = 0
         self._problem: str | None = None
@@ -107,8 +108,11 @@ class Session:
             self._retire(edition)
         while self._endings:
             await asyncio.wait(self._endings)
-        with suppress(Exception):
+        self._is_over = True
+        try:
             await self._look_once()
+        except Exception:  # noqa: BLE001 - the last picture is no reason to fail
+            self._show()
 
     # The code
 
@@ -225,7 +229,7 @@ class Session:
     def _show(self, **runs: Any) -> None:
         serving = self._serving
         if self._stopping.is_set():
-            state = "stopping"
+            state = "stopped" if self._is_over else "stopping"
         elif self._problem is not None:
             state = "waiting" if serving is None else "broken"
         elif serving is None or not serving.is_working:

@@ -29,6 +29,7 @@ WORDS = {
     "broken": "the code is broken; the workers go on with what it was",
     "waiting": "the code is broken; no worker yet",
     "stopping": "stopping",
+    "stopped": "stopped",
 }
 MARKS = {
     RunStatus.STARTED: "●",
@@ -72,7 +73,7 @@ class Terminal:
 
     def printed(self, line: str) -> None:
         """Print the line above the picture, with its colours and nothing else that steers the terminal."""
-        self._console.print(Text.from_ansi(line))
+        self._console.print(Text.from_ansi(line), soft_wrap=True)  # whole, so that it can be copied
 
     def broken(self, problem: str) -> None:
         """Leave it to the picture, until the code is mended."""
@@ -147,7 +148,7 @@ def state_line(board: Board) -> Text:
         text.append(f"  {count(board.reloads, 'reload')}", style="dim")
     if board.restarts:
         text.append(f"  {count(board.restarts, 'restart')}", style="yellow")
-    return text.append("  Ctrl-C ends", style="dim")
+    return text if board.state == "stopped" else text.append("  Ctrl-C ends", style="dim")
 
 
 def running_line(run: RunSummary, marks: dict[RunStatus, str]) -> Text:
