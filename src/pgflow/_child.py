@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from contextlib import suppress
@@ -51,13 +52,13 @@ class Child:
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *([] if output is None else ["-u"]),
                 "-c",
                 _BOOTSTRAP,
                 orjson.dumps([theirs.fileno(), sys.path]).decode(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=None if output is None else {**os.environ, "PYTHONUNBUFFERED": "1"},
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C reaches the supervisor alone, which decides; else each child would see it twice.
                 start_new_session=True,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import select
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -30,6 +32,9 @@ def main(descriptor: int) -> int:
     os.set_inheritable(descriptor, False)
     connection = socket.socket(fileno=descriptor)
     config = read_frame(connection)
+    if config["prints_lines"] and isinstance(sys.stdout, io.TextIOWrapper):
+        # Unbuffered, threads would get between a line and its end.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     configure_logging(config["log_level"])
     try:
         asyncio.run(_work(connection, config))

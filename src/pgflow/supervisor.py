@@ -85,6 +85,7 @@ class Supervisor:
             "drain_timeout": drain_timeout,
             "log_level": log_level,
             "value_codec": value_codec,
+            "prints_lines": output is not None,
         }
         self._children: dict[int, Child] = {}
         self._workers: dict[int, UUID] = {}

@@ -93,7 +93,12 @@ class Session:
 
     def _stop(self, again: bool) -> None:
         self._stopping.set()
-        if again:
+        if not again:
+            patience = self._plan.options.drain_timeout
+            self._screen.tell(
+                f"stopping; tasks that run have {patience:g} s, another Ctrl-C kills them"
+            )
+        else:
             self._exit_code = KILLED
             for edition in self._editions:
                 edition.kill()
