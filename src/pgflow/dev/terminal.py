@@ -102,7 +102,7 @@ class Picture:
         yield state_line(board)
         room = console.height - 3
         if board.problem:
-            lines = printable(board.problem).splitlines()[:MOST_PROBLEM]
+            lines = printable(board.problem).splitlines()[: min(MOST_PROBLEM, console.height // 2)]
             yield Text("\n".join(lines), style="red", no_wrap=True, overflow="ellipsis")
             room -= len(lines)
         kept = min(len(board.ended), LEAST_ENDED)

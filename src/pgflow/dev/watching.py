@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from watchfiles import awatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
 SETTLE = 50
 """Milliseconds without another change after which a change counts: editors write in several steps."""
@@ -60,7 +60,7 @@ class Sources:
         return [path for path in paths if self.files.get(path) != earlier.files.get(path)]
 
 
-async def changes(roots: Sequence[Path], start: Sources) -> AsyncIterator[list[Path]]:
+async def changes(roots: Sequence[Path], start: Sources) -> AsyncGenerator[list[Path], None]:
     """Yield the files that changed since `start`, again and again."""
     seen = start
     while True:
