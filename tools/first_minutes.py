@@ -44,12 +44,13 @@ class Figures:
     """Of the command itself, without the server: on a busy machine it tells more than the clock."""
 
     @contextmanager
-    def take(self, name: str) -> Iterator[None]:
-        """Measure what is done in the block."""
+    def take(self, name: str, *, ends: bool = True) -> Iterator[None]:
+        """Measure what is done in the block; the processor time only of a process that ends in it."""
         began, before = time.monotonic(), _cpu()
         yield
         self.seconds.setdefault(name, []).append(round(time.monotonic() - began, 2))
-        self.cpu_seconds.setdefault(name, []).append(round(_cpu() - before, 2))
+        if ends:
+            self.cpu_seconds.setdefault(name, []).append(round(_cpu() - before, 2))
 
     @property
     def to_a_finished_run(self) -> list[float]:
@@ -111,7 +112,6 @@ class User:
 
     def develop(self, project: Path) -> None:
         """Take the time to the end of the first run; then press Ctrl-C."""
-        ending = self.figures.take("… from Ctrl-C to its end")
         with subprocess.Popen(
             shlex.split(DEV),
             cwd=project,
@@ -121,10 +121,10 @@ class User:
             text=True,
         ) as process:
             assert process.stdout is not None
-            with self.figures.take(f"{DEV} (to its run's end)"):
+            with self.figures.take(f"{DEV} (to its run's end)", ends=False):
                 if not any(map(COMPLETED.match, process.stdout)):
                     sys.exit("pgflow dev completed no run")
-            with ending:
+            with self.figures.take("(from Ctrl-C to its end)", ends=False):
                 process.send_signal(signal.SIGINT)
                 if process.wait():
                     sys.exit("pgflow dev failed")
@@ -156,8 +156,9 @@ def show(figures: Figures) -> None:
     print(f"{'command':<{width}}  median s   CPU s  each")
     for name, seconds in figures.seconds.items():
         each = ", ".join(f"{value:.2f}" for value in seconds)
-        cpu = statistics.median(figures.cpu_seconds[name])
-        print(f"{name:<{width}}  {statistics.median(seconds):>8.2f}  {cpu:>6.2f}  {each}")
+        measured = figures.cpu_seconds.get(name)
+        cpu = f"{statistics.median(measured):.2f}" if measured else "-"
+        print(f"{name:<{width}}  {statistics.median(seconds):>8.2f}  {cpu:>6}  {each}")
     each = ", ".join(f"{value:.2f}" for value in figures.to_a_finished_run)
     print(f"\n4 commands: {INSTALL}; {NEW}; cd hello; {RUN}")
     print(f"Seconds from the install to the finished run: {each}")
