@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pgflow.errors import PgflowError
 from pgflow.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -74,17 +76,23 @@ class Edition:
 
     async def ready(self) -> None:
         """Wait until its workers work; raise PgflowError with what is wrong with the code."""
-        await self._supervisor.ready()
+        ready = asyncio.create_task(self._supervisor.ready())
+        try:
+            await asyncio.wait({ready, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if not ready.done():
+            self._running.result()
+            raise PgflowError(self.error or "the workers have ended")
+        ready.result()
         self.is_ready = True
 
     async def retire(self) -> None:
         """Have its workers drain; return when they take on nothing more."""
         self._supervisor.stop()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PATIENCE):
                 await self._supervisor.quiet()
-        except TimeoutError:
-            pass
 
     def kill(self) -> None:
         """Kill its workers."""

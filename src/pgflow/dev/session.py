@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -108,16 +108,17 @@ class Session:
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
-        self._show()
+        with suppress(OSError):  # whoever read the output may be gone
+            self._show()
         for edition in list(self._editions):
             self._retire(edition)
         while self._endings:
             await asyncio.wait(self._endings)
         self._is_over = True
-        try:
+        with suppress(
+            Exception
+        ):  # neither the server nor a reader need be there for the last picture
             await self._look_once()
-        except Exception:  # noqa: BLE001 - the last picture is no reason to fail
-            self._show()
 
     # The code
 

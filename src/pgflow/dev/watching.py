@@ -47,8 +47,9 @@ class Sources:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     path = directory / entry.name
                     if entry.name.endswith(".py") and entry.is_file():
-                        state = entry.stat()
-                        files[path] = (state.st_mtime_ns, state.st_size)
+                        with suppress(FileNotFoundError):  # replaced meanwhile
+                            state = entry.stat()
+                            files[path] = (state.st_mtime_ns, state.st_size)
                     elif path not in seen and len(seen) < MOST_DIRECTORIES and _is_entered(entry):
                         seen.add(path)
                         directories.append(path)
