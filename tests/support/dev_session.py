@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import re
 import signal
 import subprocess
+import termios
 import threading
 import time
 from pathlib import Path
@@ -99,3 +101,16 @@ def is_alive(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return state != "Z"
+
+
+def wait_for(path: Path) -> None:
+    """Wait until another process has made the file."""
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
+
+
+def take_terminal() -> None:
+    """Make standard input this process's terminal, so that Ctrl-C is a signal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,14 @@ import psycopg
 import pytest
 
 from tests.support.command import Command
-from tests.support.dev_session import DevSession, is_alive, worker_pids, write
+from tests.support.dev_session import (
+    DevSession,
+    is_alive,
+    take_terminal,
+    wait_for,
+    worker_pids,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,11 +269,6 @@ def test_a_terminal_shows_a_live_picture(pgflow: Command) -> None:
     assert re.search(r"app\.py  stopped  code of \d\d:\d\d:\d\d\s", plain)
 
 
-def take_terminal() -> None:
-    """Make standard input this process's terminal, so that Ctrl-C is a signal."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     done = Command(tmp_path, None)("dev", "ap.py")
     assert (done.code, done.out) == (2, "")
@@ -282,12 +283,19 @@ def test_input_that_is_no_json_is_refused(tmp_path: Path) -> None:
     assert "--input: " in done.err
 
 
-def wait_for(path: Path) -> None:
-    wait_until(path.exists)
-
-
-def wait_until(holds: Any) -> None:
-    deadline = time.monotonic() + 90
-    while not holds():
-        assert time.monotonic() < deadline, holds
-        time.sleep(0.05)
+def test_without_its_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['watchfiles'] = None\n"
+        "from pgflow.cli import main; main(['dev', 'app.py'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "pip install 'py-pgflow[dev]'" in done.stderr
+    assert "Traceback" not in done.stderr
