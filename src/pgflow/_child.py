@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from contextlib import suppress
@@ -42,8 +43,11 @@ class Child:
         self._writer = writer
 
     @classmethod
-    async def start(cls, config: Mapping[str, Any]) -> Child:
-        """Start a process; its configuration, the DSN included, goes over the socket, unseen by `ps`."""
+    async def start(cls, config: Mapping[str, Any], output: int | None = None) -> Child:
+        """Start a process; its configuration, the DSN included, goes over the socket, unseen by `ps`.
+
+        What it prints goes to the file descriptor `output` as it is printed, else where this process's does.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -52,6 +56,9 @@ class Child:
                 _BOOTSTRAP,
                 orjson.dumps([theirs.fileno(), sys.path]).decode(),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=None if output is None else {**os.environ, "PYTHONUNBUFFERED": "1"},
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C reaches the supervisor alone, which decides; else each child would see it twice.
                 start_new_session=True,

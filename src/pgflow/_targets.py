@@ -8,18 +8,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgflow._plan.registry import Handlers
-from pgflow.errors import UsageError, did_you_mean
+from pgflow.errors import DefinitionError, UsageError, did_you_mean
 from pgflow.flow import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import ModuleType
-
-    from pgflow._repertoire import Flows
 
 _HINT = "A target looks like app.flows:campaign or flows.py:campaign."
 
@@ -50,7 +49,7 @@ def load_flows(target: str) -> list[Flow[Any]]:
     )
 
 
-def load_work(targets: Sequence[str]) -> Flows:
+def load_work(targets: Sequence[str]) -> list[Flow[Any]] | Handlers:
     """Import what a worker is to serve: flows, or the one `module:handlers` that plans name.
 
     >>> load_work(["app.plans:handlers"])
@@ -84,10 +83,10 @@ def _import(place: str, target: str) -> ModuleType:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise UsageError(f"importing {place} failed: {error}") from error
+            raise _failed(f"importing {place}", error) from error
         raise UsageError(f"there is no module '{place}'", hint=_HINT) from error
     except Exception as error:
-        raise UsageError(f"importing {place} failed: {type(error).__name__}: {error}") from error
+        raise _failed(f"importing {place}", error) from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -109,5 +108,68 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[path.stem]
-        raise UsageError(f"running {path} failed: {type(error).__name__}: {error}") from error
+        raise _failed(f"running {_short(str(path))}", error) from error
     return module
+
+
+def places_of(error: DefinitionError, flows: Iterable[Flow[Any]]) -> list[str]:
+    """Return `app.py:12: step 'greet'` for each step that the error names, where its function is known."""
+    found = []
+    for flow in flows:
+        for step in flow._declared if flow.slug == error.flow else ():  # noqa: SLF001 - `steps` raises the error
+            code = getattr(step.function, "__code__", None)
+            if code is not None and any(
+                text.startswith(f"step '{step.slug}'") for text in error.problems
+            ):
+                found.append(
+                    f"{_short(code.co_filename)}:{code.co_firstlineno}: step '{step.slug}'"
+                )
+    return found
+
+
+def _failed(what: str, error: Exception) -> UsageError:
+    """Say what an import raised, and where: the user's own line, not the libraries' below it."""
+    text = str(error)
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        text = error.msg
+        lines = _mistake(error.filename, error.lineno, error.text or "", error.offset)
+    else:
+        own = [frame for frame in _frames(error) if _is_own(frame[0])]
+        lines = _mistake(*own[-1]) if own else iter(())
+    return UsageError("\n    ".join([f"{what} failed: {type(error).__name__}: {text}", *lines]))
+
+
+def _mistake(
+    filename: str, number: int, line: str | None = None, offset: int | None = None
+) -> Iterator[str]:
+    """Yield the place, the line there, and a mark below the column if it is known."""
+    if line is None:
+        import linecache  # noqa: PLC0415 - errors only
+
+        line = linecache.getline(filename, number)
+    yield f"{_short(filename)}:{number}"
+    if line.strip():
+        yield f"  {line.strip()}"
+        if offset is not None:
+            indent = len(line) - len(line.lstrip())
+            yield f"  {' ' * max(0, offset - 1 - indent)}^"
+
+
+def _frames(error: Exception) -> Iterator[tuple[str, int]]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _is_own(filename: str) -> bool:
+    """Tell the user's files from installed ones and from this package."""
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    elsewhere = (*installed, str(Path(__file__).parent), "<frozen ")
+    return not filename.startswith(elsewhere)
+
+
+def _short(filename: str) -> str:
+    """Return a path as one types it here."""
+    path, here = Path(filename), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else filename

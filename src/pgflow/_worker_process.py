@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import select
 import socket
+import sys
 import threading
 from typing import Any
 
 from pgflow._isolation import pack, read_frame
 from pgflow._logs import configure_logging
+from pgflow._targets import places_of
 from pgflow._vault import load_value_codec
 from pgflow.embedded import resolve_dsn
-from pgflow.errors import PgflowError
+from pgflow.errors import DefinitionError, PgflowError
+from pgflow.plan import Handlers
 from pgflow.worker import Worker, load_work
 
 SIGN_OF_LIFE = 1.0
@@ -29,6 +33,9 @@ def main(descriptor: int) -> int:
     os.set_inheritable(descriptor, False)
     connection = socket.socket(fileno=descriptor)
     config = read_frame(connection)
+    if config["prints_lines"] and isinstance(sys.stdout, io.TextIOWrapper):
+        # Unbuffered, threads would get between a line and its end.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     configure_logging(config["log_level"])
     try:
         asyncio.run(_work(connection, config))
@@ -39,9 +46,17 @@ def main(descriptor: int) -> int:
 
 
 async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
+    work = load_work(config["targets"])
+    flows = [] if isinstance(work, Handlers) else work
+    for flow in flows:
+        try:
+            flow.validate()
+        except DefinitionError as error:
+            hint = "\n  ".join(places_of(error, flows))
+            raise DefinitionError(error.problems, flow=error.flow, hint=hint or None) from error
     worker = Worker(
         await asyncio.to_thread(resolve_dsn, config["dsn"]),
-        load_work(config["targets"]),
+        work,
         queues=config["queues"],
         concurrency=config["concurrency"],
         lease=config["lease"],
@@ -50,7 +65,8 @@ async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
     )
     arguments = (connection, worker, config["drain_timeout"])
     threading.Thread(target=_attend, args=arguments, daemon=True, name="pgflow-parent").start()
-    announce = asyncio.create_task(_announce(connection, worker))
+    slugs = [flow.slug for flow in flows]
+    announce = asyncio.create_task(_announce(connection, worker, slugs))
     try:
         await worker.run(signals=True)
     finally:
@@ -64,9 +80,11 @@ def _end_anyway() -> None:
     os._exit(1)
 
 
-async def _announce(connection: socket.socket, worker: Worker) -> None:
+async def _announce(connection: socket.socket, worker: Worker, flows: list[str]) -> None:
     await worker.started.wait()
-    connection.sendall(pack({"ready": str(worker.worker_id)}))
+    connection.sendall(pack({"ready": str(worker.worker_id), "flows": flows}))
+    await worker.stopping.wait()
+    connection.sendall(pack({"stopping": True}))
 
 
 def _attend(connection: socket.socket, worker: Worker, drain_timeout: float) -> None:

@@ -60,15 +60,22 @@ class Supervisor:
         log_level: str = "INFO",
         silent_after: float = SILENT,
         value_codec: str | None = None,
+        output: int | None = None,
     ) -> None:
-        """Take what a Worker takes, `value_codec` as `module:attribute`; `silent_after` seconds without a sign of life get a child killed."""
+        """Take what a Worker takes, `value_codec` as `module:attribute`; `silent_after` seconds without a sign of life get a child killed.
+
+        What children print goes to the file descriptor `output` instead of this process's own output.
+        """
         self.restarts = 0
         self.error: str | None = None
         """Why a worker could not start, or could not go on: the latest such text."""
+        self.flows: list[str] = []
+        """Slugs of the flows that the children serve, once one is ready."""
         self._processes = processes
         self._dsn = dsn
         self._silent_after = silent_after
         self._drain_timeout = drain_timeout
+        self._output = output
         self._config: dict[str, Any] = {
             "targets": [targets] if isinstance(targets, str) else list(targets),
             "dsn": dsn,
@@ -78,6 +85,7 @@ class Supervisor:
             "drain_timeout": drain_timeout,
             "log_level": log_level,
             "value_codec": value_codec,
+            "prints_lines": output is not None,
         }
         self._children: dict[int, Child] = {}
         self._workers: dict[int, UUID] = {}
@@ -95,7 +103,7 @@ class Supervisor:
 
     @property
     def workers(self) -> dict[int, UUID]:
-        """Return the worker id of each slot's child that is registered."""
+        """Return the worker id of each slot's child that is registered and does not drain."""
         return dict(self._workers)
 
     def run(self) -> int:
@@ -136,6 +144,11 @@ class Supervisor:
         if self.error is not None and not self._worked:
             raise PgflowError(self.error)
 
+    async def quiet(self) -> None:
+        """Wait, after `stop`, until no child takes on tasks any more; they may still drain."""
+        async with self._ready:
+            await self._ready.wait_for(lambda: not self._workers)
+
     def stop(self) -> None:
         """Have all children drain; a second call has them give up, and kills them soon after."""
         again = self._stopping.is_set()
@@ -145,7 +158,13 @@ class Supervisor:
         patience = KILL_AFTER if again else self._drain_timeout + 20
         if self._kill is not None:
             self._kill.cancel()
-        self._kill = asyncio.get_running_loop().call_later(patience, self._kill_all)
+        self._kill = asyncio.get_running_loop().call_later(patience, self._kill_late)
+
+    def kill(self) -> None:
+        """Kill all children at once; their tasks start again when their leases end."""
+        self.stop()
+        for child in self._children.values():
+            child.send_signal(signal.SIGKILL)
 
     async def _keep(self, slot: int) -> None:
         """Run children in a slot, one after the other, until stopped."""
@@ -166,7 +185,7 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _run_child(self, slot: int) -> int:
-        child = self._children[slot] = await Child.start(self._config)
+        child = self._children[slot] = await Child.start(self._config, self._output)
         if self._stopping.is_set():
             child.send_signal(signal.SIGTERM)
         try:
@@ -179,6 +198,7 @@ class Supervisor:
         code = await child.wait()
         self._children.pop(slot, None)
         self._workers.pop(slot, None)
+        await self._tell_ready()
         if code == BAD_START and not self._worked:
             # Later on the same code may mean an outage, which passes.
             self._exit_code = BAD_START
@@ -193,9 +213,13 @@ class Supervisor:
         first = max(self._silent_after, START_PATIENCE)
         async for message in child.messages(self._silent_after, first):
             match message:
-                case {"ready": str(worker_id)}:
+                case {"ready": str(worker_id), "flows": list(flows)}:
                     self._workers[slot] = UUID(worker_id)
+                    self.flows = flows
                     self._worked = True
+                    await self._tell_ready()
+                case {"stopping": True}:
+                    self._workers.pop(slot, None)
                     await self._tell_ready()
                 case {"error": str(text)}:
                     self.error = text
@@ -207,7 +231,7 @@ class Supervisor:
         async with self._ready:
             self._ready.notify_all()
 
-    def _kill_all(self) -> None:
-        for slot, child in self._children.items():
+    def _kill_late(self) -> None:
+        for slot in self._children:
             _log.error("worker %d did not end in time: killed", slot)
-            child.send_signal(signal.SIGKILL)
+        self.kill()

@@ -79,6 +79,8 @@ class Worker:
         self.statistics = Statistics()
         self.started = asyncio.Event()
         """Set once the worker is registered and claims."""
+        self.stopping = asyncio.Event()
+        """Set once it drains: what it is granted from then on goes back at once."""
         self._given = database
         self._flows = flows
         self._chosen_queues = queues
@@ -91,7 +93,6 @@ class Worker:
         self._value_codec = value_codec
         if value_codec is not None and isinstance(database, Database):
             raise UsageError(CODEC_TWICE)
-        self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -157,7 +158,7 @@ class Worker:
             self._loop.call_soon_threadsafe(lambda: self._stop(now=now))
 
     def _stop(self, *, now: bool = False) -> None:
-        self._stopping.set()
+        self.stopping.set()
         if now:
             self._hurry.set()
         self._changed.set()
@@ -192,7 +193,7 @@ class Worker:
                 name=self._name,
                 concurrency=self._concurrency,
             )
-            self._repertoire = await self._registration.begin(self._stopping)
+            self._repertoire = await self._registration.begin(self.stopping)
             stack.push_async_callback(self._registration.end)
             self._build(stack)
             self.started.set()
@@ -209,7 +210,7 @@ class Worker:
             vault=database.vault,
         )
         stack.callback(services.close)
-        held = self._held = Holdings(services, repertoire, self.statistics, self._stopping)
+        held = self._held = Holdings(services, repertoire, self.statistics, self.stopping)
         reach = Reach(self._lease)
         events = LeaseEvents(
             refused=held.fence,
@@ -280,7 +281,7 @@ class Worker:
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
         assert self._held is not None
         self._held.end(execution, outcome)
-        if self._performer.is_spent and not self._stopping.is_set():
+        if self._performer.is_spent and not self.stopping.is_set():
             _log.error(
                 "%d handlers hang that cannot be stopped: the worker drains and has to be replaced",
                 self._performer.hanging,
@@ -288,7 +289,7 @@ class Worker:
             self._stop()
 
     def _forgotten(self) -> None:
-        if not self._stopping.is_set():
+        if not self.stopping.is_set():
             self._renewal = asyncio.create_task(self._registration.renew())
 
     def _deprecated(self) -> None:
@@ -299,7 +300,7 @@ class Worker:
 
     async def _until_stopped(self, *parts: asyncio.Task[None]) -> None:
         """Wait for `stop`, or for a part that ends because it cannot go on."""
-        stopped = asyncio.create_task(self._stopping.wait())
+        stopped = asyncio.create_task(self.stopping.wait())
         try:
             await asyncio.wait({stopped, *parts}, return_when=asyncio.FIRST_COMPLETED)
         finally:

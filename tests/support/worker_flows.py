@@ -190,3 +190,12 @@ def sip(number: int) -> int:
         time.sleep(0.5)  # what ended before is reported meanwhile
         os.kill(os.getpid(), 9)
     return number
+
+
+printing = Flow[int]("printing", base_delay=0)
+
+
+@printing.map(initial_tasks=30)
+def print_line(_: int) -> None:
+    """Print from a thread, beside others."""
+    print(f"line of {current_task().index}")  # noqa: T201 - what is tested

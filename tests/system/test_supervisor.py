@@ -15,7 +15,7 @@ import pytest
 
 from pgflow import Supervisor
 from pgflow.errors import PgflowError
-from tests.support.worker_flows import crashing, mapped, read_journal
+from tests.support.worker_flows import crashing, mapped, printing, read_journal
 from tests.support.worker_processes import (
     ROOT,
     eventually,
@@ -162,6 +162,57 @@ async def test_second_stop_kills_what_does_not_end(
         assert supervisor._running is not None
         assert await supervisor._running == 1
         assert time.monotonic() - begin < 10
+        assert not is_alive(pid)
+
+
+async def test_what_children_print_goes_where_it_is_asked_for(
+    db: Database, database_url: str, tmp_path: Path
+) -> None:
+    read_end, write_end = os.pipe()
+    flows = "tests.support.worker_flows"
+    async with Supervisor(f"{flows}:printing", dsn=database_url, output=write_end) as supervisor:
+        await supervisor.ready()
+        assert supervisor.flows == ["printing"]
+        run_id = await start(db, printing, 30)
+        await finished(db, run_id)
+    os.close(write_end)
+    with os.fdopen(read_end) as printed:
+        lines = printed.read().splitlines()
+    expected = {f"line of {number}" for number in range(30)}
+    assert expected <= set(lines), "whole lines, although threads print side by side"
+
+
+async def test_a_stopped_child_is_quiet_before_it_has_drained(
+    db: Database, database_url: str, tmp_path: Path
+) -> None:
+    hold = tmp_path / "journal.hold"
+    hold.touch()
+    async with Supervisor(CRASHING, processes=1, dsn=database_url) as supervisor:
+        await supervisor.ready()
+        run_id = await start(db, crashing, {"journal": str(tmp_path / "journal")})
+        await eventually(lambda: read_journal(tmp_path / "journal"))
+        supervisor.stop()
+        async with asyncio.timeout(30):
+            await supervisor.quiet()
+        assert supervisor.pids, "it still performs its task"
+        hold.unlink()
+        assert supervisor._running is not None
+        assert await supervisor._running == 0
+    assert await finished(db, run_id) == {"effect": 1}
+
+
+async def test_kill_waits_for_nothing(db: Database, database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "journal.hold").touch()
+    supervisor = Supervisor(CRASHING, processes=1, dsn=database_url, drain_timeout=100)
+    async with supervisor:
+        await supervisor.ready()
+        pid = supervisor.pids[0]
+        await start(db, crashing, {"journal": str(tmp_path / "journal")})
+        await eventually(lambda: read_journal(tmp_path / "journal"))
+        supervisor.kill()
+        assert supervisor._running is not None
+        async with asyncio.timeout(30):
+            assert await supervisor._running == 1
         assert not is_alive(pid)
 
 

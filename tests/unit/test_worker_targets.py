@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgflow.errors import UsageError
+from pgflow._targets import places_of
+from pgflow.errors import DefinitionError, UsageError
 from pgflow.worker import load_flows
 
 if TYPE_CHECKING:
@@ -79,3 +80,64 @@ def test_wrong_targets_are_explained(module: Path, target: str, text: str) -> No
     with pytest.raises(UsageError) as caught:
         load_flows(target)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        (
+            "a = 1\ndef f(:\n    pass\n",
+            ["SyntaxError: invalid syntax", "wrong_target.py:2", "  def f(:", "        ^"],
+        ),
+        (
+            "a = 1\n\nb = 1 / 0\n",
+            ["ZeroDivisionError: division by", "wrong_target.py:3", "  b = 1"],
+        ),
+        (
+            "import json\njson.loads('x')\n",
+            ["JSONDecodeError", "wrong_target.py:2", "  json.loads"],
+        ),
+        (
+            "from pgflow import execute, Flow\nexecute(Flow('x'), concurrency=0)\n",
+            ["", "wrong_target.py:2", "  execute("],
+        ),
+    ],
+)
+def test_a_mistake_is_shown_with_the_users_own_line(
+    source: str, lines: list[str], module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(module.parent)
+    (module.parent / "wrong_target.py").write_text(source)
+    with pytest.raises(UsageError) as caught:
+        load_flows("wrong_target.py")
+    shown = caught.value.message.split("\n    ")
+    assert shown[0].startswith("running wrong_target.py failed: ")
+    assert len(shown) == len(lines)
+    for line, part in zip(shown, lines, strict=True):
+        assert part in line
+
+
+def test_a_mistake_in_another_file_is_shown_there(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(module.parent)
+    (module.parent / "broken_target.py").write_text("x = 1\nx.y\n")
+    (module.parent / "targets_under_test_2.py").write_text("import broken_target\n")
+    with pytest.raises(UsageError) as caught:
+        load_flows("targets_under_test_2")
+    assert "\n    broken_target.py:2\n      x.y" in str(caught.value)
+
+
+def test_the_steps_of_a_definition_error_have_places(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(module.parent)
+    module.write_text(
+        "from pgflow import Flow\nflow = Flow('wrong')\n"
+        "@flow.step()\ndef first(value: int) -> int: ...\n"
+        "@flow.step(depends_on=(first, first))\ndef second(value: int) -> int: ...\n"
+    )
+    flows = load_flows("targets_under_test")
+    with pytest.raises(DefinitionError) as caught:
+        flows[0].validate()
+    assert places_of(caught.value, flows) == ["targets_under_test.py:5: step 'second'"]

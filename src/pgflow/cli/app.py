@@ -16,6 +16,8 @@ INTERRUPTED = 130
 
 COMMANDS = {
     "demo": ("demo", "Run the email campaign: 1,000 messages, two workers, one of them killed."),
+    "new": ("new", "Make a starter project: a flow, its test, its settings."),
+    "dev": ("dev", "Work on flows while they are written: reload at changes, show the runs."),
     "init": ("schema", "Install the schema, or upgrade it."),
     "sql": ("schema", "Print the schema as plain SQL, for other migration tools."),
     "worker": ("worker", "Perform the tasks of flows until stopped."),

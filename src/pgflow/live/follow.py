@@ -164,8 +164,10 @@ class LiveDisplay:
 class PlainDisplay:
     """Prints a line when a step changes, and at each quarter of a map: for pipes and log files."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        """Begin each line with the label: for the lines of several runs."""
         self.notes: list[str] = []
+        self._label = label
         self._shown: dict[str, tuple[StepStatus, int]] = {}
 
     def __enter__(self) -> Self:
@@ -189,7 +191,7 @@ class PlainDisplay:
             if self._shown.get(step.step_slug, (StepStatus.CREATED, 0)) != state:
                 self._shown[step.step_slug] = state
                 eta = snapshot.remaining.get(step.step_slug)
-                say(f"{clock(elapsed)}  {_sentence(step, eta)}")
+                say(f"{self._label}{clock(elapsed)}  {_sentence(step, eta)}")
         sys.stdout.flush()
 
     def note(self, text: str) -> None:

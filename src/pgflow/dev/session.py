@@ -1,0 +1,287 @@
+"""A session of `pgflow dev`: a new edition of the workers for each state of the code, the old one drained.
+
+The new workers start beside the old ones, which end once the new ones work: a mistake in the code leaves the old ones
+alone, and at no time is nobody there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pgflow._background import stopped_by_signals
+from pgflow.client import Client
+from pgflow.database import is_transient
+from pgflow.dev.board import Board, Runs
+from pgflow.dev.edition import Edition
+from pgflow.dev.watching import Sources, changes
+from pgflow.errors import PgflowError, UsageError
+from pgflow.live.follow import INTERVAL, SHARE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from uuid import UUID
+
+    from pgflow._run import Run
+    from pgflow.database import Database
+    from pgflow.dev.edition import WorkerOptions
+    from pgflow.dev.screen import Screen
+
+KILLED = 130
+"""Exit code after a second Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a session does."""
+
+    options: WorkerOptions
+    roots: Sequence[Path]
+    input: Callable[[], Any] | None
+    """Gives the input of the run that each edition starts; none if it starts none."""
+    greet: Callable[[Sequence[str]], None]
+    """Called once, with the flows, when the first edition works."""
+
+
+class Session:
+    """Runs until it is stopped."""
+
+    def __init__(
+        self, plan: Plan, database: Database, runs: Runs, screen: Screen, output: int
+    ) -> None:
+        self._plan = plan
+        self._database = database
+        self._runs = runs
+        self._screen = screen
+        self._output = output
+        self._editions: list[Edition] = []
+        """Those whose workers live, the oldest first."""
+        self._serving: Edition | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._is_over = False
+        self._exit_code = 0
+        self._reloads = 0
+        self._problem: str | None = None
+        self._outage: str | None = None
+        self._flows: list[str] = []
+        self._run: Run | None = None
+        self._told: set[tuple[UUID, datetime | None]] | None = None
+        self._board = Board(targets=" ".join(plan.options.targets), state="starting")
+
+    async def run(self) -> int:
+        """Work until a signal stops it; return the exit code."""
+        with stopped_by_signals(self._stop), self._logging():
+            work = [asyncio.create_task(p) for p in (self._watch(), self._serve(), self._look())]
+            stopped = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({stopped, *work}, return_when=asyncio.FIRST_COMPLETED)
+                for task in work:
+                    if task.done():
+                        task.result()  # one of the parts cannot go on
+            finally:
+                self._stopping.set()
+                await self._end([stopped, *work])
+        return self._exit_code
+
+    def _stop(self, again: bool) -> None:
+        self._stopping.set()
+        if not again:
+            patience = self._plan.options.drain_timeout
+            self._screen.tell(
+                f"stopping; tasks that run have {patience:g} s, another Ctrl-C kills them"
+            )
+        else:
+            self._exit_code = KILLED
+            for edition in self._editions:
+                edition.kill()
+
+    async def _end(self, work: list[asyncio.Task[Any]]) -> None:
+        """Stop all parts, wait for the workers' drain, show how the runs are left."""
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        with suppress(OSError):  # whoever read the output may be gone
+            self._show()
+        for edition in list(self._editions):
+            self._retire(edition)
+        while self._endings:
+            await asyncio.wait(self._endings)
+        self._is_over = True
+        with suppress(
+            Exception
+        ):  # neither the server nor a reader need be there for the last picture
+            await self._look_once()
+
+    # The code
+
+    async def _watch(self) -> None:
+        start = await asyncio.to_thread(Sources.below, self._plan.roots)
+        self._changed.set()
+        async for paths in changes(self._plan.roots, start):
+            names = ", ".join(path.name for path in paths[:3]) + (" …" if len(paths) > 3 else "")  # noqa: PLR2004 - a line's worth
+            self._screen.tell(f"{names} changed")
+            self._changed.set()
+
+    async def _serve(self) -> None:
+        """Start an edition after each change; one that is still starting gives way to the next."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            edition = Edition(self._plan.options, self._output)
+            self._editions.append(edition)
+            ready = asyncio.create_task(edition.ready())
+            changed = asyncio.create_task(self._changed.wait())
+            try:
+                await asyncio.wait({ready, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+                ready.cancel()
+            if ready.done() and not ready.cancelled():
+                await self._judge(edition, ready)
+            else:
+                self._retire(edition)
+
+    async def _judge(self, edition: Edition, ready: asyncio.Task[None]) -> None:
+        """Put an edition in the place of the serving one, or keep that."""
+        try:
+            ready.result()
+        except PgflowError as error:
+            self._problem = edition.error or str(error)
+            self._screen.broken(self._problem)
+            self._retire(edition)
+            return
+        former, self._serving = self._serving, edition
+        self._problem, self._flows = None, edition.flows
+        if former is None:
+            self._plan.greet(self._flows)
+        else:
+            self._reloads += 1
+            await self._retired(former)
+            self._screen.tell(f"reloaded: {', '.join(self._flows)}")
+        if self._plan.input is not None:
+            await self._start_run(self._plan.input)
+
+    def _retire(self, edition: Edition) -> None:
+        task = asyncio.create_task(self._retired(edition))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _retired(self, edition: Edition) -> None:
+        """Stop an edition; return when it takes on nothing more, and forget it when it has ended."""
+        await edition.retire()
+        ending = asyncio.create_task(self._ended(edition))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _ended(self, edition: Edition) -> None:
+        await edition.ended()
+        self._editions.remove(edition)
+
+    # Runs
+
+    async def _start_run(self, given: Callable[[], Any]) -> None:
+        """Start the run of an edition, in the place of the last edition's."""
+        try:
+            flow = self._flow_to_run()
+            value = given()
+            if self._run is not None and not (await self._run.status()).is_final:
+                await self._run.cancel("the code has changed, and pgflow dev starts another run")
+            self._run = await Client(self._database).start(flow, value)
+        except Exception as error:
+            if not isinstance(error, PgflowError) and not is_transient(error):
+                raise
+            self._screen.tell(f"no run was started: {error}", bad=True)
+
+    def _flow_to_run(self) -> str:
+        if len(self._flows) == 1:
+            return self._flows[0]
+        target = self._plan.options.targets[0].partition(":")[0]
+        raise UsageError(
+            f"--run is for one flow, and there are {len(self._flows)}: {', '.join(self._flows)}",
+            hint=f"Name it: pgflow dev {target}:{self._flows[0]} --run",
+        )
+
+    async def _look(self) -> None:
+        while True:
+            began = monotonic()
+            try:
+                await self._look_once()
+                self._outage = None
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._outage = f"the database does not answer: {str(error).partition(chr(10))[0]}"
+                self._show()
+            await asyncio.sleep(max(INTERVAL, SHARE * (monotonic() - began)))
+
+    async def _look_once(self) -> None:
+        running, ended = await self._runs.look(self._flows)
+        if self._flows:
+            known = self._told
+            self._told = {(end.run.run_id, end.run.finished_at) for end in ended} | (known or set())
+            for end in reversed(ended):
+                if known is not None and (end.run.run_id, end.run.finished_at) not in known:
+                    self._screen.ended(end)
+        self._show(running=running, ended=ended)
+
+    def _show(self, **runs: Any) -> None:
+        serving = self._serving
+        if self._stopping.is_set():
+            state = "stopped" if self._is_over else "stopping"
+        elif self._problem is not None:
+            state = "waiting" if serving is None else "broken"
+        elif serving is None or not serving.is_working:
+            state = "starting"
+        else:
+            state = "ready"
+        self._board = Board(
+            targets=self._board.targets,
+            state=state,
+            workers=len(serving.pids) if serving else 0,
+            flows=self._flows,
+            born=serving.born if serving else None,
+            reloads=self._reloads,
+            restarts=serving.restarts if serving else 0,
+            problem=self._outage or self._problem,
+            running=runs.get("running", self._board.running),
+            ended=runs.get("ended", self._board.ended),
+        )
+        self._screen.show(self._board)
+
+    # Logs
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Show what this process logs, the supervisor's warnings, beside the rest."""
+        logger, handler = logging.getLogger("pgflow"), _Teller(self)
+        before = logger.propagate
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = before
+
+    def tell_log(self, record: logging.LogRecord) -> None:
+        """Show a record, unless it only says what is wrong with the code: that is shown already."""
+        text = record.getMessage()
+        if not any(text == edition.error and not edition.is_ready for edition in self._editions):
+            self._screen.tell(text, bad=record.levelno >= logging.ERROR)
+
+
+class _Teller(logging.Handler):
+    def __init__(self, session: Session) -> None:
+        super().__init__(logging.WARNING)
+        self._session = session
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._session.tell_log(record)
