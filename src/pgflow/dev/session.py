@@ -10,6 +10,7 @@ import asyncio
 import logging
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from pgflow.live.follow import INTERVAL, SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
     from pathlib import Path
     from uuid import UUID
 
@@ -73,7 +73,8 @@ class Session:
         self._outage: str | None = None
         self._flows: list[str] = []
         self._run: Run | None = None
-        self._told: set[tuple[UUID, datetime | None]] | None = None
+        self._began = datetime.now(UTC)
+        self._told: set[tuple[UUID, datetime | None]] = set()
         self._board = Board(targets=" ".join(plan.options.targets), state="starting")
 
     async def run(self) -> int:
@@ -224,12 +225,12 @@ class Session:
 
     async def _look_once(self) -> None:
         running, ended = await self._runs.look(self._flows)
-        if self._flows:
-            known = self._told
-            self._told = {(end.run.run_id, end.run.finished_at) for end in ended} | (known or set())
-            for end in reversed(ended):
-                if known is not None and (end.run.run_id, end.run.finished_at) not in known:
-                    self._screen.ended(end)
+        for end in reversed(ended):
+            identity = (end.run.run_id, end.run.finished_at)
+            is_older = end.run.finished_at is not None and end.run.finished_at < self._began
+            if identity not in self._told and not is_older:
+                self._screen.ended(end)
+            self._told.add(identity)
         self._show(running=running, ended=ended)
 
     def _show(self, **runs: Any) -> None:
