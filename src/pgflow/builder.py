@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg import errors as server
-
 from pgflow._flow.limits import HARD, PATTERNS, problems_of, size_problem
 from pgflow._flow.options import redact_problems
 from pgflow._plan.model import Plan
 from pgflow._plan.problems import slug_taken
 from pgflow._plan.registry import PLAN_LIMITS
+from pgflow._refusals import REFUSALS, problem_of
 from pgflow._vault import conditions_refused
 from pgflow.codec import Where, decode_json, describe_error, encode
 from pgflow.errors import (
@@ -33,40 +31,6 @@ if TYPE_CHECKING:
     from pgflow.records import FlowRecord, StepRecord
 
 __all__ = ["FlowBuilder", "StoredFlow"]
-
-_SLUG = "letters, digits and _, not starting with a digit, at most 128 characters, and not 'run'"
-_MODES = "must be fail, skip or skip-cascade"
-_PROBLEMS = {
-    "slug_is_valid": f"its slug must be {_SLUG}",
-    "steps_step_slug_check": f"the slug must be {_SLUG}",
-    "steps_step_type_check": "step_type must be single or map",
-    "deps_check": "it depends on itself",
-    "when_unmet_is_valid": f"when_unmet {_MODES}",
-    "when_exhausted_is_valid": f"when_exhausted {_MODES}",
-    "required_input_pattern_is_object": "if_ must be an object",
-    "forbidden_input_pattern_is_object": "if_not must be an object",
-    "opt_max_attempts_is_nonnegative": "max_attempts must not be negative",
-    "opt_base_delay_is_nonnegative": "base_delay must not be negative",
-    "opt_timeout_is_positive": "timeout must be positive",
-    "opt_start_delay_is_nonnegative": "start_delay must not be negative",
-    "opt_max_delay_is_nonnegative": "max_delay must not be negative",
-    "opt_jitter_is_fraction": "jitter must be between 0 and 1",
-    "opt_max_items_is_positive": "max_items must be positive",
-    "opt_queue_is_valid": f"queue must be {_SLUG.replace('128', '47')}",
-    "opt_initial_tasks_is_positive": "initial_tasks must be positive",
-    "opt_batch_size_is_in_range": "batch_size must be from 1 to 10000",
-    "opt_batch_size_needs_an_array": "batch_size is for maps over the items of an array",
-    "opt_max_failed_tasks_is_nonnegative": "max_failed_tasks must not be negative",
-    "opt_max_failed_percent_is_percent": "max_failed_percent must be between 0 and 100",
-}
-"""What a violated constraint of flows, steps or deps means to the caller."""
-
-_REFUSALS = (
-    psycopg.IntegrityError,
-    psycopg.DataError,
-    server.RaiseException,
-    server.DuplicateObject,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +96,8 @@ class FlowBuilder:
         )
         try:
             return await self._database.create_flow(slug, *options)
-        except _REFUSALS as error:
-            raise DefinitionError([_problem(error)], flow=slug) from error
+        except REFUSALS as error:
+            raise DefinitionError([problem_of(error)], flow=slug) from error
 
     async def add_step(
         self,
@@ -207,11 +171,11 @@ class FlowBuilder:
                 max_failed_percent=max_failed_percent,
                 batch_size=batch_size,
             )
-        except _REFUSALS as error:
+        except REFUSALS as error:
             constraint = error.diag.constraint_name
             if constraint == "steps_flow_slug_fkey":
                 raise FlowNotFound(flow, await self._database.flow_slugs()) from error
-            problem = _problem(error)
+            problem = problem_of(error)
             if constraint == "deps_flow_slug_dep_slug_fkey":
                 problem = await self._missing(flow, depends_on)
             raise DefinitionError([f"step '{step}': {problem}"], flow=flow) from error
@@ -257,8 +221,8 @@ class FlowBuilder:
         self._refuse(slug, problems)
         try:
             return await self._database.define_flow(slug, text)
-        except _REFUSALS as error:
-            raise DefinitionError([_problem(error)], flow=slug) from error
+        except REFUSALS as error:
+            raise DefinitionError([problem_of(error)], flow=slug) from error
 
     async def define_plan(self, plan: Plan, handlers: Handlers) -> int:
         """Store a plan, of which workers need to know only the handlers, and return its version; idempotent.
@@ -340,8 +304,3 @@ class FlowBuilder:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _problem(error: psycopg.Error) -> str:
-    constraint = error.diag.constraint_name or ""
-    return _PROBLEMS.get(constraint, error.diag.message_primary or str(error).strip())
