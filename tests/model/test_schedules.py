@@ -27,6 +27,8 @@ SHARDS = 8
 SCHEDULES = int(os.environ.get("PGFLOW_TEST_SCHEDULES", "1000"))
 EACH = max(SCHEDULES // SHARDS, 1)
 STEPS = 25
+ROUNDS = 4
+"""Goes on until every act was done often enough. What one seed gives changes with the code: Hypothesis takes constants from it."""
 VACUUM_EVERY = 25
 """Schedules; what they roll back stays in the tables until then."""
 
@@ -106,11 +108,14 @@ def test_schedules(stage: psycopg.Connection[Any], shard: int) -> None:
         print_blob=False,
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(seed(shard)(Shard), settings=each)
+    for round_ in range(ROUNDS):
+        run_state_machine_as_test(seed(shard + SHARDS * round_)(Shard), settings=each)
+        rare = {
+            name: Shard.counts[name]
+            for name, least in OFTEN.items()
+            if Shard.counts[name] < least * EACH // 100
+        }
+        if not rare:
+            break
     assert Shard.counts["schedules"] >= EACH
-    rare = {
-        name: Shard.counts[name]
-        for name, least in OFTEN.items()
-        if Shard.counts[name] < least * EACH // 100
-    }
     assert not rare, f"shard {shard} hardly did {rare}: {Shard.counts}"
