@@ -108,6 +108,7 @@ def test_schedules(stage: psycopg.Connection[Any], shard: int) -> None:
         print_blob=False,
         report_multiple_bugs=False,
     )
+    rare: dict[str, int] = {}
     for round_ in range(ROUNDS):
         run_state_machine_as_test(seed(shard + SHARDS * round_)(Shard), settings=each)
         rare = {

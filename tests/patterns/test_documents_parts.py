@@ -142,8 +142,8 @@ def test_other_files_are_refused_with_their_reason(tmp_path: Path) -> None:
 
 
 def test_every_page_becomes_a_task() -> None:
-    document = Accepted("a.pdf", "/tmp/a.pdf", "0" * 64, 3)
-    assert split(document) == [Page("/tmp/a.pdf", number) for number in (1, 2, 3)]
+    document = Accepted("a.pdf", "files/a.pdf", "0" * 64, 3)
+    assert split(document) == [Page("files/a.pdf", number) for number in (1, 2, 3)]
 
 
 def test_a_text_layer_is_taken_as_it_is(pdf: Path) -> None:
