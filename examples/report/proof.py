@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ SHOWN = 2
 SCALE = 2
 """Pixels a point."""
 GAP, DESK, COLOURS = 24, "#c9d2d6", 64
+_pdfium = threading.Lock()
+"""PDFium is not made for threads: two of a worker's that render at once end the process."""
 
 
 def misprints(pdf: bytes, layout: Layout, pages: int) -> list[str]:
@@ -36,12 +39,10 @@ def misprints(pdf: bytes, layout: Layout, pages: int) -> list[str]:
 
 def render(pdf: bytes) -> bytes:
     """Return a PNG of the first pages."""
-    document = pypdfium2.PdfDocument(pdf)
-    try:
+    with _pdfium, pypdfium2.PdfDocument(pdf) as document:
         shown = range(min(SHOWN, len(document)))
-        pages = [document[number].render(scale=SCALE).to_pil() for number in shown]
-    finally:
-        document.close()
+        # A copy, which outlives PDFium's own bitmap.
+        pages = [document[number].render(scale=SCALE).to_pil().copy() for number in shown]
     width = GAP + sum(page.width + GAP for page in pages)
     sheet = Image.new("RGB", (width, pages[0].height + 2 * GAP), DESK)
     left = GAP

@@ -6,6 +6,8 @@ import asyncio
 import email
 import email.policy
 import re
+import subprocess
+import sys
 from collections import Counter
 from decimal import Decimal
 from io import BytesIO
@@ -179,6 +181,28 @@ def test_a_number_that_is_not_in_the_pdf_is_found() -> None:
     pdf, pages = compose(some_layout())
     assert any("123,456.00" in text for text in misprints(pdf, some_layout(123_456), pages))
     assert misprints(pdf, some_layout(), 5) == ["it has 4 pages instead of 5"]
+
+
+RENDER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from examples.report.proof import render
+
+pdf = sys.stdin.buffer.read()
+with ThreadPoolExecutor(8) as threads:
+    pictures = set(threads.map(render, [pdf] * 40))
+print(len(pictures))
+"""
+
+
+def test_threads_of_a_worker_may_render_at_once() -> None:
+    """PDFium ends the process when two threads are in it; two reports at a time are nothing unusual."""
+    pdf, _ = compose(some_layout())
+    command = [sys.executable, "-c", RENDER]
+    done = subprocess.run(
+        command, cwd=ROOT, input=pdf, capture_output=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr[-2000:]
 
 
 def test_a_letter_is_the_same_each_time() -> None:
