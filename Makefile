@@ -41,10 +41,10 @@ test-patterns: $(ALL_READY) ## the patterns of examples/ only
 example: $(ALL_READY) ## run a pattern: make example NAME=etl
 	$(BIN)/python -m examples.$(NAME)
 
-test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15
-	sh tools/with-postgres.sh 15 $(PYTEST) tests/sql tests/schema
+test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15 with the oldest pgmq
+	sh tools/with-pgmq.sh 1.1.3 sh tools/with-postgres.sh 15 $(PYTEST) tests/sql tests/schema
 
-test-pgmq: $(READY) ## the SQL's tests on the oldest pgmq that a package index has as SQL
+test-pgmq: $(READY) ## the SQL, the races and the faults on the oldest pgmq that a package index has as SQL
 	sh tools/with-pgmq.sh 1.1.3 $(PYTEST) tests/sql tests/races tests/faults
 
 soak: $(READY) ## 10,000 schedules, all races at all locks, a long hunt; writes docs/reliability.md (about an hour)
