@@ -12,14 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from pgflow import errors
+from pgflow import Limits, errors
 from pgflow.cli.app import COMMANDS
 from pgflow.embedded import EmbeddedServer
 from tests.support.reference import functions_table, views_table
@@ -221,6 +221,16 @@ def test_the_errors_are_all_explained() -> None:
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
     found = {(code.strip("`"), name.strip("`")) for code, name, *_ in rows}
     assert found == expected | {("PGF000", "PgflowError")}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    units = {"": 1, "KiB": 1024, "MiB": 1024**2}
+    found: dict[str, int | None] = {}
+    for names, value in table_of(DOCS / "guarding.md", "## Limits: what a definition may ask for"):
+        number, _, unit = value.replace(",", "").partition(" ")
+        amount = None if number == "none" else int(number) * units[unit]
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), amount)
+    assert found == asdict(Limits())
 
 
 def test_the_sql_reference_is_that_of_the_catalogue(connection: psycopg.Connection[Any]) -> None:
