@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from pgflow import Limits, errors
+from pgflow._sources import SOURCES
 from pgflow.cli.app import COMMANDS
 from pgflow.embedded import EmbeddedServer
 from tests.support.reference import functions_table, views_table
@@ -221,6 +222,26 @@ def test_the_errors_are_all_explained() -> None:
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
     found = {(code.strip("`"), name.strip("`")) for code, name, *_ in rows}
     assert found == expected | {("PGF000", "PgflowError")}
+
+
+def test_what_the_sql_raises_is_explained() -> None:
+    section = (DOCS / "errors.md").read_text().partition("## Errors of the SQL functions")[2]
+    cells = re.findall(r"^\| (`.+?`) \|", section.partition("A run can also fail")[0], re.MULTILINE)
+    told = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    forms = [re.compile(re.escape(text).replace("…", ".+")) for text in told if " " in text]
+    source = "".join(function.text for function in SOURCES.functions)
+    raised = {
+        found.replace("''", "'").replace("%", "…")
+        for found in re.findall(r"raise exception\s+'((?:[^']|'')+)'", source)
+    }
+    assert len(raised) == len(re.findall(r"raise exception", source))
+    assert [
+        text for text in sorted(raised) if not any(form.fullmatch(text) for form in forms)
+    ] == []
+    stale = [form.pattern for form in forms if not any(map(form.fullmatch, raised))]
+    assert stale == []
+    for code in set(re.findall(r"\[[A-Z_]{5,}\]", source)):
+        assert f"`{code} " in section
 
 
 def test_the_limits_are_those_of_the_code() -> None:

@@ -15,6 +15,8 @@ import pytest
 
 import pgflow
 from pgflow._flow.options import FlowOptions, StepOptions
+from pgflow._sources import SOURCES
+from pgflow.cli.app import COMMANDS
 from tools.site import diagrams, pages
 
 if TYPE_CHECKING:
@@ -153,8 +155,18 @@ def test_every_guide_is_listed() -> None:
         assert path.name == "index.md" or f"]({path.name})" in index, path.name
 
 
-def test_llms_txt_names_every_option() -> None:
+def test_llms_txt_names_all_that_is_public() -> None:
     text = (DOCS / "llms.txt").read_text()
-    options = {*StepOptions.__annotations__, *FlowOptions.__annotations__}
-    missing = [name for name in options if not re.search(rf"\b{name}\b", text)]
+    reference = (DOCS / "reference" / "workers.md").read_text()
+    context = re.search(r"pgflow\.TaskContext\n.*?members: \[(.*?)\]", reference, re.DOTALL)
+    assert context
+    names = {
+        *StepOptions.__annotations__,
+        *FlowOptions.__annotations__,
+        *set(pgflow.__all__) - {"__version__"},
+        *(f"pgflow {command}" for command in COMMANDS),
+        *(view.name for view in SOURCES.views),
+        *context[1].split(", "),
+    }
+    missing = [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)]
     assert missing == []
