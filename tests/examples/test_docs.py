@@ -193,6 +193,25 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def excerpts(page: Path) -> list[tuple[str, str]]:
+    """Return the file that each excerpt of a page is said to be of, and the excerpt."""
+    return [
+        (snippet.mark.rpartition(" ")[2], snippet.text)
+        for snippet in snippets(page)
+        if snippet.mark.startswith("not run: an excerpt of ")
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if excerpts(page)], ids=name)
+def test_an_excerpt_stands_in_its_file(page: Path) -> None:
+    """Each of its blocks does; blank lines and `...` stand for what is left out, and lines may break elsewhere."""
+    for place, text in excerpts(page):
+        source = "".join((ROOT / place).read_text().split())
+        blocks = re.split(r"\n\s*(?:\.\.\.|…)?\s*\n", text)
+        missing = [block for block in blocks if "".join(block.split()) not in source]
+        assert missing == [], place
+
+
 def table_of(page: Path, heading: str) -> list[list[str]]:
     """Return the cells of the first table below a heading."""
     section = page.read_text().partition(f"{heading}\n")[2]
