@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -271,6 +272,28 @@ def test_the_limits_are_those_of_the_code() -> None:
         amount = None if number == "none" else int(number) * units[unit]
         found |= dict.fromkeys(re.findall(r"`(\w+)`", names), amount)
     assert found == asdict(Limits())
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_extras_are_all_listed() -> None:
+    listed = [row[0].strip("`") for row in table_of(DOCS / "settings.md", "## Extras")]
+    assert sorted(listed) == sorted(project()["project"]["optional-dependencies"])
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    (contract,) = project()["tool"]["importlinter"]["contracts"]
+    checked = [
+        sorted(name for name in re.findall(r"(?<!\()\b[a-z]\w*", layer) if not name.startswith("_"))
+        for layer in contract["layers"]
+    ]
+    shown = [
+        sorted(name for name in re.findall(r"`(\w+)/?`", row[1]) if not name.startswith("_"))
+        for row in table_of(DOCS / "architecture.md", "## Layers")
+    ]
+    assert shown == [names for names in checked if names]
 
 
 def test_the_sql_reference_is_that_of_the_catalogue(connection: psycopg.Connection[Any]) -> None:
