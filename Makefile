@@ -98,7 +98,7 @@ chaos: $(READY) ## kill, stop and cut workers, server and network for SECONDS, f
 	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS)
 
 docs: $(ALL_READY) ## build the documentation in site/, without network; check its links, run its snippets
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(PYTEST) tests/examples
 
 diagrams: $(ALL_READY) ## draw new diagrams of docs/ (needs npm and Chromium); write the pages that are generated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pgflow.database import Database
 
 DIRECTORY = pytest.StashKey[Path]()
+
+# Tests start hundreds of Python processes, and compiling pgflow is a third of what one costs: like a user's, keep it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """A new user's first minutes, timed: from an empty folder and a fresh virtual environment to a finished run.
 
 `python tools/first_minutes.py [--rounds 3] [--json]` builds a wheel of this checkout, installs it with its dependencies from
-the package index, then types what `pgflow new` tells to type, each round in a new folder: so each has a new PostgreSQL.
+the package index, then types what the README tells to type, each round in a new folder: so each has a new PostgreSQL.
 """
 
 from __future__ import annotations

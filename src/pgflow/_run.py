@@ -43,7 +43,7 @@ class Progress:
     """How far a run is."""
 
     percent: Decimal
-    """0 to 100, by tasks."""
+    """0 to 100: each step counts the same, one that runs by its share of tasks that are over."""
     run: RunSummary
     steps: dict[str, StepSummary]
     """Counts of each step, in the order of the definition."""
@@ -147,7 +147,7 @@ class Run:
         return await steered(self._database.cancel_run(self.id, reason), self.id)
 
     async def retry(self, step: str | None = None) -> RunRecord:
-        """Work again on what failed, without repeating what is done."""
+        """Work again on what failed; the steps behind it run again, everything else stays."""
         return await steered(self._database.retry_run(self.id, step), self.id)
 
     async def events(self) -> AsyncIterator[RunEvent]:

@@ -165,7 +165,7 @@ class Client:
         return await steered(self.database.cancel_run(known, reason), known)
 
     async def retry(self, run_id: UUID | str, step: str | None = None) -> RunRecord:
-        """Work again on what failed in a run, without repeating what is done."""
+        """Work again on what failed in a run; the steps behind it run again, everything else stays."""
         known = _uuid(run_id)
         return await steered(self.database.retry_run(known, step), known)
 

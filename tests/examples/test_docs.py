@@ -12,14 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import tomllib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from pgflow import errors
+from pgflow import Limits, errors
+from pgflow._sources import SOURCES
 from pgflow.cli.app import COMMANDS
 from pgflow.embedded import EmbeddedServer
 from tests.support.reference import functions_table, views_table
@@ -192,6 +194,25 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def excerpts(page: Path) -> list[tuple[str, str]]:
+    """Return the file that each excerpt of a page is said to be of, and the excerpt."""
+    return [
+        (snippet.mark.rpartition(" ")[2], snippet.text)
+        for snippet in snippets(page)
+        if snippet.mark.startswith("not run: an excerpt of ")
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if excerpts(page)], ids=name)
+def test_an_excerpt_stands_in_its_file(page: Path) -> None:
+    """Each of its blocks does; blank lines and `...` stand for what is left out, and lines may break elsewhere."""
+    for place, text in excerpts(page):
+        source = "".join((ROOT / place).read_text().split())
+        blocks = re.split(r"\n\s*(?:\.\.\.|…)?\s*\n", text)
+        missing = [block for block in blocks if "".join(block.split()) not in source]
+        assert missing == [], place
+
+
 def table_of(page: Path, heading: str) -> list[list[str]]:
     """Return the cells of the first table below a heading."""
     section = page.read_text().partition(f"{heading}\n")[2]
@@ -221,6 +242,58 @@ def test_the_errors_are_all_explained() -> None:
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
     found = {(code.strip("`"), name.strip("`")) for code, name, *_ in rows}
     assert found == expected | {("PGF000", "PgflowError")}
+
+
+def test_what_the_sql_raises_is_explained() -> None:
+    section = (DOCS / "errors.md").read_text().partition("## Errors of the SQL functions")[2]
+    cells = re.findall(r"^\| (`.+?`) \|", section.partition("A run can also fail")[0], re.MULTILINE)
+    told = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    forms = [re.compile(re.escape(text).replace("…", ".+")) for text in told if " " in text]
+    source = "".join(function.text for function in SOURCES.functions)
+    raised = {
+        found.replace("''", "'").replace("%", "…")
+        for found in re.findall(r"raise exception\s+'((?:[^']|'')+)'", source)
+    }
+    assert len(raised) == len(re.findall(r"raise exception", source))
+    assert [
+        text for text in sorted(raised) if not any(form.fullmatch(text) for form in forms)
+    ] == []
+    stale = [form.pattern for form in forms if not any(map(form.fullmatch, raised))]
+    assert stale == []
+    for code in set(re.findall(r"\[[A-Z_]{5,}\]", source)):
+        assert f"`{code} " in section
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    units = {"": 1, "KiB": 1024, "MiB": 1024**2}
+    found: dict[str, int | None] = {}
+    for names, value in table_of(DOCS / "guarding.md", "## Limits: what a definition may ask for"):
+        number, _, unit = value.replace(",", "").partition(" ")
+        amount = None if number == "none" else int(number) * units[unit]
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), amount)
+    assert found == asdict(Limits())
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_extras_are_all_listed() -> None:
+    listed = [row[0].strip("`") for row in table_of(DOCS / "settings.md", "## Extras")]
+    assert sorted(listed) == sorted(project()["project"]["optional-dependencies"])
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    (contract,) = project()["tool"]["importlinter"]["contracts"]
+    checked = [
+        sorted(name for name in re.findall(r"(?<!\()\b[a-z]\w*", layer) if not name.startswith("_"))
+        for layer in contract["layers"]
+    ]
+    shown = [
+        sorted(name for name in re.findall(r"`(\w+)/?`", row[1]) if not name.startswith("_"))
+        for row in table_of(DOCS / "architecture.md", "## Layers")
+    ]
+    assert shown == [names for names in checked if names]
 
 
 def test_the_sql_reference_is_that_of_the_catalogue(connection: psycopg.Connection[Any]) -> None:

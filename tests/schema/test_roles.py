@@ -45,8 +45,8 @@ CALLERS: dict[str, set[str]] = {
     "start_flow": {CLIENT},
     "start_flow_with_states": {CLIENT},
     "start_many": {CLIENT},
-    "get_run_with_states": ALL,
-    "step_output": ALL,
+    "get_run_with_states": BOTH,  # like the tables, they show what is redacted
+    "step_output": BOTH,
     # tasks
     "claim_tasks": {WORKER},
     "complete_and_claim": {WORKER},
@@ -85,10 +85,10 @@ CALLERS: dict[str, set[str]] = {
     # what views call with the rights of who looks at them
     "_count_items": ALL,
     "_max_slice": ALL,
-    "_parent_outputs": ALL,
     "_queue_stats": ALL,
     "_redacted": ALL,
     "_session_tenant": ALL,
+    "_shown_parent_outputs": ALL,
 }
 """Function -> who may call it besides the owner. Other private ones, and those of queues, are the owner's alone."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import tempfile
 import xml.etree.ElementTree as ET
+from base64 import b64encode
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +32,11 @@ def directory() -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_the_demo_loses_nothing_though_a_worker_is_killed(
-    directory: Path, database_url: str
+    directory: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Its values are sealed here, and plain in the next test.
+    monkeypatch.setenv("PGFLOW_VALUE_CODEC", "pgflow.crypto:AesGcmCodec.from_env")
+    monkeypatch.setenv("PGFLOW_KEYS", f"k1:{b64encode(os.urandom(32)).decode()}")
     done = Command(directory, database_url)("demo", "--json", "--svg", "demo.svg", timeout=110)
     assert (done.code, done.err) == (0, "")
     summary = done.json
@@ -59,6 +64,8 @@ def test_the_demo_loses_nothing_though_a_worker_is_killed(
             "select count(*) from pgflow.task_attempts where outcome = 'lost'"
         ).fetchone()
         assert lost == (summary["lost_attempts"],)
+        sealed = connection.execute("select input ? 'pgflow:sealed' from pgflow.runs").fetchall()
+        assert sealed == [(True,)]
 
     picture = ET.parse(directory / "demo.svg")
     text = "".join(picture.getroot().itertext()).replace("\xa0", " ")

@@ -185,6 +185,36 @@ def test_a_viewer_sees_every_view_and_writes_nothing(
                 connection.execute(statement.encode())
 
 
+async def test_a_viewer_reads_nothing_that_is_redacted(
+    client_url: str, worker_url: str, viewer_url: str
+) -> None:
+    flow: Flow[Any] = Flow("pay", redact=("pin",), max_attempts=1)
+
+    @flow.step()
+    def look_up(order: Any) -> Any:
+        return {"pin": "8-1-5-0", "order": order["order"]}
+
+    @flow.step(depends_on=(look_up,))
+    def charge(card: Any) -> None:
+        raise ValueError("declined")
+
+    async with Database.connect(client_url) as db:
+        run = await Client(db).start(flow, {"pin": "8-1-5-0", "order": 7})
+        await Worker(worker_url, [flow]).run_until(run.id)
+    with psycopg.connect(viewer_url, autocommit=True) as connection:
+        shown = connection.execute("select input from pgflow.failed_tasks").fetchall()
+        assert shown == [({"look_up": {"pin": "[redacted]", "order": 7}},)]
+        call = "select pgflow._shown_parent_outputs(%s, '{look_up}')"
+        assert connection.execute(call, (run.id,)).fetchone() == shown[0]
+        for function in (
+            "get_run_with_states(%s)",
+            "step_output(%s, 'look_up')",
+            "_parent_outputs(%s, '{look_up}')",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"select pgflow.{function}".encode(), (run.id,))
+
+
 async def test_what_is_refused_has_a_word_of_ours(worker_url: str) -> None:
     async with Database.connect(worker_url) as db:
         with pytest.raises(PermissionDenied, match="start_flow"):

@@ -27,7 +27,7 @@ Written from the commands themselves by `python -m tools.site.pages`.
 
 Every command takes `--help`. `pgflow --version` prints the version. `--debug`, anywhere on the line, shows the traceback of an error.
 Errors are one message with a [code](errors.md), the likely cause and the next command, on standard error; the exit code is 2 then, and 130
-after Ctrl-C. `FLOW` is `module:flow` or `file.py:flow`. Without `--dsn` and `PGFLOW_DSN` a command uses the project's
+after Ctrl-C, which `worker` and `dev` take as the way to end: they drain, and end with 0. `FLOW` is `module:flow` or `file.py:flow`. Without `--dsn` and `PGFLOW_DSN` a command uses the project's
 [embedded server](operations.md#the-embedded-server).
 """
 

@@ -14,10 +14,12 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from pgflow.cli.common import AsJson, Dsn, complete, open_database
+from pgflow.cli.common import VALUE_CODEC, AsJson, Dsn, complete, open_database
 from pgflow.cli.demo_summary import Picture, render_summary
 from pgflow.cli.output import emit_json
+from pgflow.cli.values import Shown
 from pgflow.client import Client
+from pgflow.codec import Where
 from pgflow.database import Database
 from pgflow.errors import RunFailed, UsageError
 from pgflow.live.follow import Display, choose_display, follow, read_record
@@ -95,6 +97,7 @@ async def _demo(dsn: str | None, svg: Path | None, *, as_json: bool) -> int:
                 concurrency=CONCURRENCY,
                 lease=LEASE,
                 log_level="CRITICAL",
+                value_codec=os.environ.get(VALUE_CODEC),
             )
             async with supervisor:
                 await supervisor.ready()
@@ -156,15 +159,18 @@ class Saboteur:
 
 async def _outcome(database: Database, run_id: UUID, killed_pid: int | None) -> Outcome:
     """Read what pgflow knows about the run that has ended."""
-    record = await read_record(database, run_id)
+    stored = await read_record(database, run_id)
+    view = await Shown.of(database, stored, await database.steps(run_id))
+    record = view.record
     if record.output is None:
         raise RunFailed(run_id, record.flow_slug, error=record.error_message)
-    outputs = await database.step_output(run_id, MAP)
+    outputs = [task.output for task in await database.step_output(run_id, MAP) if task.output]
     attempts = await database.attempts(run_id, MAP, limit=MAX_ATTEMPTS_READ)
-    failed = await database.failed_tasks(run_id)
+    failed = [view.failed_task(task) for task in await database.failed_tasks(run_id)]
+    where = Where(record.flow_slug, MAP)
     return Outcome(
         report=Report(**record.output.parse()["track_results"]),
-        receipts=[Receipt(**task.output.parse()) for task in outputs if task.output is not None],
+        receipts=[Receipt(**database.vault.open(output, where).parse()) for output in outputs],
         failed={task.input.parse()["email"] for task in failed if task.input is not None},
         lost_attempts=sum(attempt.outcome == AttemptOutcome.LOST for attempt in attempts),
         killed_pid=killed_pid,

@@ -33,7 +33,7 @@ def retry(
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
     dsn: Dsn = None,
 ) -> None:
-    """Retry what failed in a run: completed steps are not repeated."""
+    """Retry what failed in a run: the steps behind what failed run again, everything else stays."""
     complete(_retry(parse_run_id(run), step, dsn))
 
 

@@ -5,7 +5,7 @@
 --   pgflow_owner    owns everything; prune, delete, mend, upgrade
 --   pgflow_worker   claims and reports tasks, defines flows, reads
 --   pgflow_client   starts, cancels and retries runs, defines flows, reads
---   pgflow_viewer   reads the views
+--   pgflow_viewer   reads the views, which hide what flows redact
 --
 -- Nobody but the owner may write a table: functions that are granted run with the owner's rights.
 do $$
@@ -114,7 +114,7 @@ declare
     'cancel_run', 'retry_run', 'start_flow', 'start_flow_with_states', 'start_many'
   ];
   -- A view calls its functions with the rights of who looks at it, and so does a policy.
-  v_viewer text[] := array['_session_tenant', 'get_run_with_states', 'step_output'] || array(
+  v_viewer text[] := array['_session_tenant'] || array(
     select distinct function.proname::text
     from pg_catalog.pg_class as relation
     inner join pg_catalog.pg_rewrite as rule on relation.oid = rule.ev_class

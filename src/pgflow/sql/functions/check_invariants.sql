@@ -1,5 +1,5 @@
 -- Look for what must never be so: counters that are not the truth, tasks without messages and messages without tasks,
--- runs that can't go on, outputs that are missing. Of some runs, or of all that are live and the latest that ended
+-- runs that can't go on, outputs that are missing. Of some runs, or of all that are live and the latest that are over
 -- (_runs_to_check); for all runs every message in the queues is looked at, but not for a role bound to a tenant. Stable,
 -- so everything is seen in the caller's one snapshot; the cost grows with those runs and messages, not with history.
 -- Takes no locks.
@@ -38,4 +38,4 @@ end
 $$;
 
 comment on function pgflow.check_invariants(uuid[]) is
-'What must never be so, with the mend of each finding: of some runs, or of all that live or ended lately.';
+'What must never be so, with the mend of each finding: of some runs, or of all that live or started lately.';

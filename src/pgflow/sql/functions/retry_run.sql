@@ -1,5 +1,5 @@
--- Take a run up again where it failed, without repeating what succeeded: tasks that failed get all their attempts anew,
--- steps downstream of them run again, everything else stays. Also for a completed run some of whose map's items failed
+-- Take a run up again where it failed: tasks that failed get all their attempts anew, steps downstream of them run
+-- again, also those that had completed, everything else stays. Also for a completed run some of whose map's items failed
 -- under a policy that allows it. With a step only that step's failures are taken up. Refused while the run is live,
 -- after a cancellation, when nothing failed, and when a step has failed that is neither taken up nor behind one that is.
 -- Locks: the run exclusively, then steps, tasks and messages.
@@ -71,4 +71,4 @@ end
 $$;
 
 comment on function pgflow.retry_run(uuid, text) is
-'Resume a failed run, or reprocess the failed items of a completed one, without repeating what succeeded.';
+'Resume a failed run, or reprocess the failed items of a completed one; steps behind what failed run again.';

@@ -9,7 +9,7 @@ select
   pgflow._redacted(
     coalesce(
       item.input, task.input,
-      case when state.deps = '{}' then run.input else (pgflow._parent_outputs(task.run_id, state.deps)).outputs end
+      case when state.deps = '{}' then run.input else pgflow._shown_parent_outputs(task.run_id, state.deps) end
     ),
     run.redact || flow.redact
   ) as input,

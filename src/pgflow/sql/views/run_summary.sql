@@ -1,4 +1,4 @@
--- One row a run with its progress: tasks that are over, of those known so far.
+-- One row a run with its progress: each step counts the same, one that runs by its share of tasks that are over.
 create or replace view pgflow.run_summary as
 select
   run.run_id,
