@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -13,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -24,13 +22,11 @@ import psycopg
 import pytest
 
 from examples.microservices import __main__ as example
-from examples.microservices import flow, signing
+from examples.microservices import flow
 from examples.microservices.account import speeds
 from examples.microservices.flow import Cart, checkout
 from examples.microservices.flow import response as last_step
 from examples.microservices.keeper import Keeper
-from examples.microservices.services import application
-from examples.microservices.store import KeyReused, Store
 from pgflow import Client, Database, NonRetryable, execute_async
 from tests.support.patterns import ROOT, run_pattern
 
@@ -284,79 +280,6 @@ async def test_only_runs_of_the_example_are_cancelled(database_url: str) -> None
         with example.no_run_left(database_url):
             assert (await left.summary()).status == "cancelled"
         assert (await theirs.summary()).status == "started"
-
-
-def client(name: str, path: Path) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(application(name, path, 0))
-    return httpx.AsyncClient(transport=transport, base_url="http://service")
-
-
-async def test_a_key_has_one_effect_and_one_answer(tmp_path: Path) -> None:
-    body = {"order_id": "order-1", "cents": 100}
-    async with client("payment", tmp_path / "payment") as first:
-        answer = await first.post("/charges", json=body, headers={"Idempotency-Key": "a"})
-    # Another process of the same service.
-    async with client("payment", tmp_path / "payment") as second:
-        again = await second.post("/charges", json=body, headers={"Idempotency-Key": "a"})
-        other = await second.post("/charges", json=body, headers={"Idempotency-Key": "b"})
-        misused = await second.post(
-            "/charges", json=body | {"cents": 1}, headers={"Idempotency-Key": "a"}
-        )
-        bare = await second.post("/charges", json=body)
-    assert answer.json() == again.json() != other.json()
-    assert [each.headers["Idempotent-Replayed"] for each in (answer, again)] == ["false", "true"]
-    assert (misused.status_code, bare.status_code) == (422, 400)
-    assert rows(tmp_path / "payment", "select count(*) from effects") == [(2,)]
-
-
-async def test_what_is_out_of_stock_is_not_reserved(tmp_path: Path) -> None:
-    async with client("shipping", tmp_path / "shipping") as shipping:
-        answers = [
-            (
-                await shipping.post(
-                    "/reservations",
-                    json={"sku": sku, "pieces": pieces},
-                    headers={"Idempotency-Key": f"{sku}-{pieces}"},
-                )
-            ).json()["possible"]
-            for sku, pieces in (("keyboard", 20), ("keyboard", 1), ("lamp", 1))
-        ]
-    assert answers == [True, False, False]
-
-
-async def test_an_event_without_the_shops_signature_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(signing.SECRET, "secret")
-    content = json.dumps({"order_id": "order-1"}).encode()
-    async with client("webhook", tmp_path / "webhook") as webhook:
-        codes = [
-            (
-                await webhook.post(
-                    "/events",
-                    content=content,
-                    headers={"Idempotency-Key": "a", "Webhook-Signature": given},
-                )
-            ).status_code
-            for given in ("v1,bm8=", signing.signature(content))
-        ]
-    assert codes == [401, 200]
-
-
-def test_calls_at_the_same_time_with_one_key_have_one_effect(tmp_path: Path) -> None:
-    store, acts = Store(tmp_path / "store"), []
-
-    def act(_connection: sqlite3.Connection) -> dict[str, Any]:
-        acts.append(1)
-        return {"number": len(acts)}
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: store.once("key", "test", {}, act), range(16)))
-    assert len(acts) == 1
-    assert {answer["number"] for answer, _ in answers} == {1}
-    assert sum(not replayed for _, replayed in answers) == 1
-    with pytest.raises(KeyReused):
-        store.once("key", "test", {"other": True}, act)
 
 
 def test_the_page_and_the_readme_show_what_runs() -> None:
