@@ -51,9 +51,13 @@ def main() -> int:
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
         sys.stderr.write(NO_VECTORS.format(error=str(error).partition("\n")[0]))
         return 2
-    if arguments.add or arguments.search:
-        return _serve(dsn, arguments.add, arguments.search, as_json=arguments.json)
-    return _show_all(dsn, arguments.out, as_json=arguments.json)
+    try:
+        if arguments.add or arguments.search:
+            return _serve(dsn, arguments.add, arguments.search, as_json=arguments.json)
+        return _show_all(dsn, arguments.out, as_json=arguments.json)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the runs were cancelled\n")
+        return 130
 
 
 def _serve(dsn: str, paths: list[Path], query: str | None, *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from pgflow import Client, Database, RunFailed, Worker
+from pgflow import Client, Database, Run, RunFailed, Worker
 
 from .flow import Indexed, Upload, documents, index
 
@@ -28,24 +28,41 @@ class Outcome:
 
 
 async def process(dsn: str, uploads: Sequence[Upload], *, live: bool) -> list[Outcome]:
-    """Start a run for each upload, work until all have ended, and show the first one meanwhile if `live`."""
+    """Start a run for each upload, work until all have ended, and show the first one meanwhile if `live`.
+
+    If it is interrupted, or the worker fails, it cancels the runs.
+    """
     async with Database.connect(dsn) as database:
         runs = await Client(database).start_many(documents, uploads)
         worker = Worker(database, [documents], concurrency=CONCURRENCY)
         working = asyncio.create_task(worker.run())
+        waiting = asyncio.create_task(_outcomes(uploads, runs, live=live))
         try:
-            outcomes = []
-            for position, (upload, run) in enumerate(zip(uploads, runs, strict=True)):
-                indexed, error = None, None
-                try:
-                    summary = await (run.watch() if live and position == 0 else run.wait())
-                    indexed = (await run.result())[index]
-                except RunFailed as failure:
-                    summary, error = await run.summary(), failure.error
-                name = Path(upload.path).name
-                took = summary.duration.total_seconds() if summary.duration else 0.0
-                outcomes.append(Outcome(name, run.id, took, indexed, error))
-            return outcomes
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()  # a worker that could not work leaves nothing to wait for
+            return await waiting
+        except BaseException:
+            worker.stop(now=True)
+            for run in runs:
+                await run.cancel("the example was interrupted")
+            raise
         finally:
+            waiting.cancel()
             worker.stop()
-            await working
+            await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+async def _outcomes(uploads: Sequence[Upload], runs: Sequence[Run], *, live: bool) -> list[Outcome]:
+    outcomes = []
+    for position, (upload, run) in enumerate(zip(uploads, runs, strict=True)):
+        indexed, error = None, None
+        try:
+            summary = await (run.watch() if live and position == 0 else run.wait())
+            indexed = (await run.result())[index]
+        except RunFailed as failure:
+            summary, error = await run.summary(), failure.error
+        name = Path(upload.path).name
+        took = summary.duration.total_seconds() if summary.duration else 0.0
+        outcomes.append(Outcome(name, run.id, took, indexed, error))
+    return outcomes

@@ -9,7 +9,7 @@ from .chunks import Chunk, cut
 from .embeddings import embed
 from .entities import Entity, find
 from .faults import tesseract_killed
-from .reading import Accepted, PageText, examine, read
+from .reading import Accepted, PageText, check_unchanged, examine, read
 from .store import save
 
 
@@ -70,7 +70,7 @@ def split(document: Accepted) -> list[Page]:
 def read_page(page: Page) -> PageText:
     """Take the page's text, or recognise it; if that fails, only this page is tried again."""
     task = current_task()
-    killed = task.attempt == 1 and page.number == task.run_input["kill_ocr_of_page"]
+    killed = task.attempt == 1 and page.number == task.run_input.get("kill_ocr_of_page")
     with tesseract_killed(when=killed):
         return read(Path(page.path), page.number)
 
@@ -102,6 +102,7 @@ def index(
     chunks: list[Embedded],
 ) -> Indexed:
     """Write all of it in the transaction that completes this task: searchable as a whole, or not at all."""
+    check_unchanged(document)
     task = current_task()
     pairs = [(one.chunk, one.embedding) for one in chunks]
     with task.transaction() as connection:

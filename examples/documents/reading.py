@@ -88,6 +88,18 @@ def examine(path: Path) -> Accepted:
     return Accepted(name, str(path), sha256(content).hexdigest(), pages)
 
 
+def check_unchanged(document: Accepted) -> None:
+    """Raise NonRetryable if another file stands there now: its pages may be among those that were read."""
+    try:
+        now = sha256(Path(document.path).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        now = None
+    if now != document.sha256:
+        raise NonRetryable(
+            f"{document.name} was replaced or removed while it was read; upload it again"
+        )
+
+
 def read(path: Path, number: int) -> PageText:
     """Return the text of a page, numbered from 1: its text layer, else what Tesseract recognises."""
     with pypdfium2.PdfDocument(path) as document:

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from pgflow import execute_async
+from pgflow import Result, execute_async
 from pgflow.embedded import resolve_dsn
 from pgflow.schema import install
 
@@ -42,9 +43,12 @@ REMARKS = {
     ("payment_charge", 2): "same key: the charge that it had stored",
     ("sms_send", 1): "503: busy",
 }
+KEYS = "examples/microservices "
+"""How the keys of the example's runs begin: by it they are told from a shop's own."""
 LEFT_OVER = """
 select pgflow.cancel_run(run_id, 'the example was interrupted')
-from pgflow.runs where flow_slug = 'checkout' and status = 'started'
+from pgflow.runs
+where flow_slug = 'checkout' and status = 'started' and starts_with(idempotency_key, %s)
 """
 
 
@@ -72,15 +76,20 @@ def main() -> int:
     return 0 if all(facts["checks"].values()) else 1
 
 
+def new_key() -> str:
+    """Return a key for a run of the example."""
+    return f"{KEYS}{uuid4()}"
+
+
 @contextmanager
 def no_run_left(dsn: str) -> Iterator[None]:
     """Cancel what an interruption leaves, of this process or of one that was killed: no worker shall go on with it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(LEFT_OVER)
+        connection.execute(LEFT_OVER, [KEYS])
         try:
             yield
         finally:
-            connection.execute(LEFT_OVER)
+            connection.execute(LEFT_OVER, [KEYS])
 
 
 async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
@@ -88,15 +97,19 @@ async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
     began = time.monotonic()
     dsn = resolve_dsn()
     install(dsn)
+
+    async def execute(cart: Cart) -> Result:
+        return await execute_async(checkout, cart, dsn=dsn, key=new_key(), live=live, timeout=90)
+
     with no_run_left(dsn), Keeper(out / "services", DELAYS) as keeper:
         os.environ.update(keeper.environment)  # where the handlers look
         pids = ", ".join(f"{name} {kept.pids[0]}" for name, kept in keeper.services.items())
         console.print(f"Seven services run: {pids}\n")
         console.print("[bold]Order 1[/]: the payment server is killed when it has charged\n")
         keeper.kill_after_the_first("payment", "charge")
-        shipped = await execute_async(checkout, SHIPPED, dsn=dsn, live=live, timeout=90)
+        shipped = await execute(SHIPPED)
         console.print("\n[bold]Order 2[/]: out of stock\n")
-        refunded = await execute_async(checkout, REFUNDED, dsn=dsn, live=live, timeout=90)
+        refunded = await execute(REFUNDED)
     accounts = (Account.read(dsn, shipped.run_id), Account.read(dsn, refunded.run_id))
     services = speeds(dsn)
     titles = (f"Order 1: {shipped[response].status}", f"Order 2: {refunded[response].status}")

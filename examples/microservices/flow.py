@@ -90,8 +90,8 @@ class Response:
 
     order_id: str
     status: str
-    told: list[str]
-    """Receipts of the e-mail, the text message and the webhook."""
+    told: list[str | None]
+    """Receipts of the e-mail, the text message and the webhook; None for one that reached nobody."""
 
 
 checkout = Flow[Cart]("checkout", max_attempts=4, base_delay=1, timeout=30)
@@ -124,18 +124,18 @@ async def shipping_reserve(order: Order, _charge: Charge) -> Reservation:
 
 
 @checkout.step(
-    depends_on=(order_place, shipping_reserve), if_={"shipping_reserve": {"possible": True}}
+    depends_on=(order_place, shipping_reserve),
+    if_={"shipping_reserve": {"possible": True}},
+    when_exhausted="skip",
 )
 async def shipping_dispatch(order: Order, _reservation: Reservation) -> Parcel:
     """Send it."""
     return Parcel(**await post("shipping", "/parcels", asdict(order)))
 
 
-@checkout.step(
-    depends_on=(payment_charge, shipping_reserve), if_not={"shipping_reserve": {"possible": True}}
-)
-async def payment_refund(charge: Charge, _reservation: Reservation | None) -> Refund:
-    """Compensate: give the money back, under a key of this step's own."""
+@checkout.step(depends_on=(payment_charge, shipping_dispatch), if_not={"shipping_dispatch": {}})
+async def payment_refund(charge: Charge, _parcel: Parcel | None) -> Refund:
+    """Compensate, whatever kept the parcel from leaving: give the money back, under a key of this step's own."""
     return Refund(**await post("payment", "/refunds", asdict(charge)))
 
 
@@ -150,7 +150,8 @@ async def order_settle(order: Order, parcel: Parcel | None, refund: Refund | Non
     return Outcome(**await post("order", "/outcomes", body))
 
 
-@checkout.step(depends_on=(user_fetch, order_settle))
+# A notice that reaches nobody takes neither the others with it nor the order, which is settled by now.
+@checkout.step(depends_on=(user_fetch, order_settle), when_exhausted="skip")
 def mail_send(user: User, outcome: Outcome) -> str:
     """Mail the customer; the Message-ID is the key by which a mail server knows a repeated message."""
     message = EmailMessage()
@@ -164,20 +165,20 @@ def mail_send(user: User, outcome: Outcome) -> str:
     return str(message["Message-ID"])
 
 
-@checkout.step(depends_on=(user_fetch, order_settle))
+@checkout.step(depends_on=(user_fetch, order_settle), when_exhausted="skip")
 async def sms_send(user: User, outcome: Outcome) -> str:
     """Send a text message; the gateway is busy at times, and says when to come again."""
     answer = await post("sms", "/messages", {"to": user.phone, "text": outcome.text})
     return str(answer["receipt"])
 
 
-@checkout.step(depends_on=(order_settle,))
+@checkout.step(depends_on=(order_settle,), when_exhausted="skip")
 async def webhook_call(outcome: Outcome) -> str:
     """Post a signed event to whoever subscribed."""
     return str((await post("webhook", "/events", asdict(outcome)))["receipt"])
 
 
 @checkout.step(depends_on=(order_settle, mail_send, sms_send, webhook_call))
-def response(outcome: Outcome, mail: str, sms: str, event: str) -> Response:
-    """Answer the client, when everybody has been told."""
+def response(outcome: Outcome, mail: str | None, sms: str | None, event: str | None) -> Response:
+    """Answer the client, when everybody who could be reached has been told."""
     return Response(outcome.order_id, outcome.status, [mail, sms, event])

@@ -40,6 +40,9 @@ def main() -> int:
         dsn = resolve_dsn()
         install(dsn)
         facts = asyncio.run(run(dsn, arguments.out, seed=arguments.seed, live=not arguments.json))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the runs were cancelled\n")
+        return 130
     except PgflowError as error:
         sys.stderr.write(f"{error}\n")
         return 1 if isinstance(error, RunFailed) else 2

@@ -11,11 +11,11 @@ from pgvector import Vector
 
 from . import ranking
 from .data import MAIN, MAIN_PLAYS
-from .flow import NEIGHBOURS, TOP
-from .store import NEAREST_LISTENERS, connect, nearest_listeners, vectors
+from .flow import NEAREST, NEIGHBOURS, TOP
+from .store import NEAREST_LISTENERS, connect, nearest_listeners, nearest_tracks, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .data import World
     from .store import Connection
@@ -47,10 +47,10 @@ where run_id = any(%s) and one.step_slug = 'read_history' and other.step_slug = 
 """
 
 
-def audit(watched: str, others: list[str], world: World) -> dict[str, Any]:
+def audit(dsn: str, watched: str, others: list[str], world: World) -> dict[str, Any]:
     """Return the facts, with all claims about them and whether they hold."""
     runs = [watched, *others]
-    with connect() as connection:
+    with connect(dsn) as connection:
         shown = {user: tracks for _, user, tracks in connection.execute(SHOWN, (runs,))}
         attempts = connection.execute(ATTEMPTS, (watched,)).fetchall()
         overlaps = _one(connection, OVERLAPS, (runs,))
@@ -62,7 +62,14 @@ def audit(watched: str, others: list[str], world: World) -> dict[str, Any]:
             user: _best_ranked(connection, run)
             for run, user, _ in connection.execute(SHOWN, (runs,))
         }
-        recall, index_used = _recall(connection)
+        listeners: dict[int, list[float]] = dict(
+            connection.execute(
+                "select user_id, embedding::real[] from recommendation.listeners order by user_id"
+            ).fetchall()
+        )
+        queries = _between(listeners)
+        recall = _recall(connection, listeners, queries, nearest_listeners, NEIGHBOURS)
+        index_used = _uses_index(connection, queries[0])
         popular = [
             track
             for (track,) in connection.execute(
@@ -73,6 +80,7 @@ def audit(watched: str, others: list[str], world: World) -> dict[str, Any]:
             connection.execute("select track_id, genre from recommendation.tracks").fetchall()
         )
         space = vectors(connection, list(tracks))
+        track_recall = _recall(connection, space, queries, nearest_tracks, NEAREST)
     baseline = {user: _baseline(popular, world.known[user]) for user in shown}
     quality = {
         name: {
@@ -98,6 +106,7 @@ def audit(watched: str, others: list[str], world: World) -> dict[str, Any]:
         "top_10": ten,
         "quality": quality,
         "recall": round(recall, 4),
+        "track_recall": round(track_recall, 4),
         "recall_queries": QUERIES,
         "neighbours": NEIGHBOURS,
         "diversity": round(fmean(diversity.values()), 4),
@@ -108,7 +117,7 @@ def audit(watched: str, others: list[str], world: World) -> dict[str, Any]:
         "lost_connection": search[0][3].strip().splitlines()[0],
         "checks": {
             f"{MAIN_PLAYS:,} plays of history were read": history["plays"] == MAIN_PLAYS,
-            "history and similar listeners were at work at the same time": overlaps_watched == 1,
+            "history and similar listeners were begun together": overlaps_watched == 1,
             "the search that lost its connection was tried again, and only it": [
                 (attempt, "terminating connection" in error) for _, attempt, _, error, *_ in search
             ]
@@ -116,6 +125,7 @@ def audit(watched: str, others: list[str], world: World) -> dict[str, Any]:
             and all(attempt[1] == 1 for attempt in attempts if attempt[0] != "find_similar_users"),
             "the index was used": index_used,
             f"it finds at least {RECALL:.0%} of the {NEIGHBOURS} nearest": recall >= RECALL,
+            f"and of the {NEAREST} nearest tracks": track_recall >= RECALL,
             "everybody was shown ten tracks, none that they know": set(shown)
             == {*world.warm, *world.cold}
             and all(
@@ -147,23 +157,39 @@ def _best_ranked(connection: Connection, run: str) -> list[int]:
     return [each["track_id"] for each in _one(connection, OUTPUT, (run, "rank"))[:TOP]]
 
 
-def _recall(connection: Connection) -> tuple[float, bool]:
-    """Compare the search of the flow with brute force, for newcomers' and listeners' tastes."""
-    rows = connection.execute("select user_id, embedding::real[] from recommendation.listeners")
-    users, tastes = zip(*rows, strict=True)
-    matrix = np.asarray(tastes)
-    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    # Between two listeners: tastes that are not in the table.
-    queries = (unit[:QUERIES] + unit[QUERIES : 2 * QUERIES]) / 2
+def _between(listeners: Mapping[int, Sequence[float]]) -> list[list[float]]:
+    """Return tastes that are not in the table: each between those of two listeners."""
+    unit = _unit(listeners)
+    tastes: list[list[float]] = ((unit[:QUERIES] + unit[QUERIES : 2 * QUERIES]) / 2).tolist()
+    return tastes
+
+
+def _recall(
+    connection: Connection,
+    entries: Mapping[int, Sequence[float]],
+    queries: Sequence[list[float]],
+    search: Callable[[Connection, list[float], int], list[int]],
+    count: int,
+) -> float:
+    """Compare a search of the flow with brute force; return the share of the nearest that it finds."""
+    ids, unit = list(entries), _unit(entries)
     found = []
     for query in queries:
-        exact = np.argsort(-(unit @ query))[:NEIGHBOURS]
-        by_index = nearest_listeners(connection, query.tolist(), NEIGHBOURS)
-        found.append(len({users[place] for place in exact} & set(by_index)) / NEIGHBOURS)
+        exact = {ids[place] for place in np.argsort(-(unit @ np.asarray(query)))[:count]}
+        found.append(len(exact & set(search(connection, query, count))) / count)
+    return fmean(found)
+
+
+def _unit(entries: Mapping[int, Sequence[float]]) -> Any:
+    matrix = np.asarray([*entries.values()])
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def _uses_index(connection: Connection, query: list[float]) -> bool:
     plan = connection.execute(
-        b"explain " + NEAREST_LISTENERS.encode(), (Vector(queries[0]), NEIGHBOURS)
+        b"explain " + NEAREST_LISTENERS.encode(), (Vector(query), NEIGHBOURS)
     ).fetchall()
-    return fmean(found), "listeners_nearest" in str(plan)
+    return "listeners_nearest" in str(plan)
 
 
 def _baseline(popular: Sequence[int], known: Sequence[int]) -> list[int]:

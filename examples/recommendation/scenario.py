@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors
 
-from pgflow import Client, Database
+from pgflow import Client, Database, Run
 from pgflow.errors import UsageError
 from pgflow.supervisor import Supervisor
 
@@ -36,6 +36,24 @@ def require_pgvector(dsn: str) -> None:
         raise UsageError("this role may not create the extension vector", hint=hint) from error
 
 
+async def recommend(client: Client, world: data.World, *, live: bool) -> list[Run]:
+    """Have all newcomers be shown their ten, the first one watched; if interrupted, cancel their runs."""
+    runs = [await client.start(recommendation, SignUp(data.MAIN, lose_connection=True))]
+    try:
+        await (runs[0].watch() if live else runs[0].wait())
+        newcomers = [user for user in (*world.warm, *world.cold) if user != data.MAIN]
+        if live:
+            print(f"{len(newcomers)} more newcomers, half of them without history.", flush=True)
+        runs += await client.start_many(recommendation, [SignUp(user) for user in newcomers])
+        for each in runs:
+            await each.wait()
+    except BaseException:
+        for each in runs:
+            await each.cancel("the example was interrupted")
+        raise
+    return runs
+
+
 async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
     """Do all of it; return the facts, `checks` among them."""
     require_pgvector(dsn)
@@ -44,7 +62,7 @@ async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
             f"Making {data.TRACKS:,} tracks, {data.LISTENERS:,} listeners, and their vectors.",
             flush=True,
         )
-    with connect() as connection:
+    with connect(dsn) as connection:
         world = data.build(connection, seed)
     async with Database.connect(dsn) as database:
         client = Client(database)
@@ -56,14 +74,7 @@ async def run(dsn: str, out: Path, *, seed: int, live: bool) -> dict[str, Any]:
             log_level="CRITICAL",
         ) as supervisor:
             await supervisor.ready()
-            watched = await client.start(recommendation, SignUp(data.MAIN, lose_connection=True))
-            await (watched.watch() if live else watched.wait())
-            newcomers = [user for user in (*world.warm, *world.cold) if user != data.MAIN]
-            if live:
-                print(f"{len(newcomers)} more newcomers, half of them without history.", flush=True)
-            others = await client.start_many(recommendation, [SignUp(user) for user in newcomers])
-            for each in others:
-                await each.wait()
-    facts = audit(str(watched.id), [str(each.id) for each in others], world)
+            watched, *others = await recommend(client, world, live=live)
+    facts = audit(dsn, str(watched.id), [str(each.id) for each in others], world)
     facts["picture"] = str(draw(out, facts))
     return facts

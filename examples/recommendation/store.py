@@ -8,8 +8,6 @@ import psycopg
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from pgflow.embedded import resolve_dsn
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
 
 SIZE = 32
 """Dimensions of the vectors."""
-EFFORT = 100
-"""Of the index search: how many entries it keeps in view; more find more, and take longer."""
+EFFORT = 200
+"""Of the index search: how many entries it keeps in view, and the most that it returns; more find more, and take longer."""
 
 TABLES = """
 drop schema if exists recommendation cascade;
@@ -60,9 +58,9 @@ class Track(NamedTuple):
     taste: float
 
 
-def connect() -> Connection:
+def connect(dsn: str) -> Connection:
     """Open a connection that knows vectors."""
-    connection = psycopg.connect(resolve_dsn(), autocommit=True)
+    connection = psycopg.connect(dsn, autocommit=True)
     register_vector(connection)
     connection.execute("select set_config('hnsw.ef_search', %s, false)", (str(EFFORT),))
     return connection
@@ -88,7 +86,7 @@ def history(connection: Connection, user_id: int) -> list[tuple[int, float]]:
 
 
 def taste_of(connection: Connection, weights: Mapping[int, float]) -> list[float]:
-    """Return the weighted sum of what the tracks add to a taste."""
+    """Return the weighted sum of what the tracks add to a taste; nothing says nothing of it."""
     added = vectors(connection, list(weights))
     weighted = [[weights[track] * value for value in vector] for track, vector in added.items()]
     return [sum(values) for values in zip(*weighted, strict=True)]
@@ -108,6 +106,15 @@ def nearest_tracks(connection: Connection, taste: list[float], count: int) -> li
     return [track for (track,) in connection.execute(query, (Vector(taste), count))]
 
 
+def popular_tracks(connection: Connection, known: Sequence[int], count: int) -> list[int]:
+    """Return the tracks that are played most, but for those that are known."""
+    query = """
+        select track_id from recommendation.tracks where not track_id = any(%s)
+        order by plays desc, track_id limit %s
+    """
+    return [track for (track,) in connection.execute(query, (list(known), count))]
+
+
 def nearest_listeners(connection: Connection, taste: list[float], count: int) -> list[int]:
     """Return the listeners whose vectors are closest to a taste, the closest first."""
     return [user for (user,) in connection.execute(NEAREST_LISTENERS, (Vector(taste), count))]
@@ -124,10 +131,10 @@ def tracks_of(connection: Connection, users: Sequence[int]) -> dict[str, float]:
 
 
 def tracks(connection: Connection, ids: Sequence[int], taste: list[float]) -> list[Track]:
-    """Return some tracks as a taste sees them."""
+    """Return some tracks as a taste sees them; without one, all are as close."""
     query = """
-        select track_id, title, genre, ln(1 + plays), 1 - (embedding <=> %s)
+        select track_id, title, genre, ln(1 + plays), coalesce(1 - (embedding <=> %s::vector), 0)
         from recommendation.tracks where track_id = any(%s)
     """
-    rows = connection.execute(query, (Vector(taste), list(ids)))
+    rows = connection.execute(query, (Vector(taste) if taste else None, list(ids)))
     return [Track(*row) for row in rows]

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 from rich.console import Console
 
-from pgflow import execute_async
+from pgflow import Result, execute_async
 from pgflow.embedded import resolve_dsn
 from pgflow.schema import install
 
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REQUEST = Request(quarter="2026-Q3", recipient="ada@example.org")
+KEYS = "examples/report "
+"""How the keys of the example's runs begin: by it they are told from those of others."""
 LEFT_OVER = """
 select pgflow.cancel_run(run_id, 'the example was interrupted')
-from pgflow.runs where flow_slug = 'quarterly_report' and status = 'started'
+from pgflow.runs
+where flow_slug = 'quarterly_report' and status = 'started' and starts_with(idempotency_key, %s)
 """
 
 
@@ -57,15 +61,20 @@ def main() -> int:
     return 0 if all(facts["checks"].values()) else 1
 
 
+def new_key() -> str:
+    """Return a key for a run of the example."""
+    return f"{KEYS}{uuid4()}"
+
+
 @contextmanager
 def no_run_left(dsn: str) -> Iterator[None]:
     """Cancel what an interruption leaves, of this process or of one that was killed: no worker shall go on with it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(LEFT_OVER)
+        connection.execute(LEFT_OVER, [KEYS])
         try:
             yield
         finally:
-            connection.execute(LEFT_OVER)
+            connection.execute(LEFT_OVER, [KEYS])
 
 
 async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
@@ -74,12 +83,18 @@ async def run(out: Path, console: Console, *, live: bool) -> dict[str, Any]:
     dsn = resolve_dsn()
     install(dsn)
     found(dsn)
+
+    async def execute() -> Result:
+        return await execute_async(
+            quarterly, REQUEST, dsn=dsn, key=new_key(), live=live, timeout=90
+        )
+
     with no_run_left(dsn), MailServer() as server:
         os.environ["SMTP_URL"] = server.url  # where the handler looks
         console.print("[bold]The report[/]: the mail server will cut the connection\n")
-        first = await execute_async(quarterly, REQUEST, dsn=dsn, live=live, timeout=90)
+        first = await execute()
         console.print("\n[bold]The same report, asked for again[/]\n")
-        second = await execute_async(quarterly, REQUEST, dsn=dsn, live=live, timeout=90)
+        second = await execute()
     product = Product.read(dsn, first.run_id)
     (out / "report.pdf").write_bytes(product.pdf)
     (out / "picture.png").write_bytes(product.preview)

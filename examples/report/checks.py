@@ -86,14 +86,14 @@ class Product:
 def check(dsn: str, product: Product, inbox: Inbox, deliveries: list[Delivery]) -> dict[str, bool]:
     """Return each claim and whether it holds; the deliveries are those of both runs."""
     return (
-        {"the three sections were computed at the same time": _overlap(product)}
+        {"the three sections were begun together, none waited for another": _together(product)}
         | _check_pdf(dsn, product)
         | _check_mail(product, inbox, deliveries)
     )
 
 
-def _overlap(product: Product) -> bool:
-    """Tell whether there is a moment that all three sections share."""
+def _together(product: Product) -> bool:
+    """Tell whether a worker had all three sections before any of them was done."""
     tries = [attempt for attempt in product.attempts if attempt.step in SECTIONS]
     return len(tries) == len(SECTIONS) and (
         max(attempt.started_at for attempt in tries) < min(attempt.ended_at for attempt in tries)

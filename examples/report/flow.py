@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from pgflow import Flow, NonRetryable, current_task
 
-from . import sections
+from . import outbox, sections
 from .document import compose
 from .layout import Layout, arrange
 from .letter import write
+from .outbox import Entry
 from .proof import misprints, render
 from .sections import Quarter, Section
 
@@ -64,19 +65,24 @@ quarterly = Flow[Request]("quarterly_report", max_attempts=4, base_delay=1, time
 @quarterly.step()
 def sales(request: Request) -> Section:
     """Read what was sold."""
-    return sections.sales(Quarter.parse(request.quarter))
+    return sections.sales(_dsn(), Quarter.parse(request.quarter))
 
 
 @quarterly.step()
 def marketing(request: Request) -> Section:
     """Read what was spent on being known, and what it brought."""
-    return sections.marketing(Quarter.parse(request.quarter))
+    return sections.marketing(_dsn(), Quarter.parse(request.quarter))
 
 
 @quarterly.step()
 def operations(request: Request) -> Section:
     """Read what customers asked for."""
-    return sections.operations(Quarter.parse(request.quarter))
+    return sections.operations(_dsn(), Quarter.parse(request.quarter))
+
+
+def _dsn() -> str:
+    """Return the address of the worker's database, wherever it has it from."""
+    return current_task().database.dsn
 
 
 @quarterly.step(depends_on=(sales, marketing, operations))
@@ -113,16 +119,15 @@ def proofread(layout: Layout, document: Document) -> Proof:
             "update example_report.documents set preview = %s where run_id = %s",
             (render(pdf), task.run_id),
         )
-        # A report that another run has asked for already keeps that run's message.
-        message_id = f"<{task.idempotency_key}@example.com>"
-        kept = connection.execute(
-            "insert into example_report.outbox (report, recipient, message_id, run_id)"
-            " values (%s, %s, %s, %s)"
-            " on conflict (report, recipient) do update set recipient = excluded.recipient"
-            " returning message_id",
-            (request.quarter, request.recipient, message_id, task.run_id),
-        ).fetchone()
-    return Proof(len(layout.numbers), kept[0] if kept else message_id)
+        entry = Entry(
+            request.quarter,
+            request.recipient,
+            f"<{task.idempotency_key}@example.com>",
+            task.run_id,
+            document.sha256,
+        )
+        message_id = outbox.enter(connection, entry)
+    return Proof(len(layout.numbers), message_id)
 
 
 @quarterly.step(depends_on=(proofread,))
@@ -134,23 +139,13 @@ def mail(proof: Proof) -> Delivery:
     """
     task = current_task()
     with task.transaction() as connection:
-        # The lock makes another run of the same report wait until this one is over.
-        row = connection.execute(
-            "select outbox.report, outbox.recipient, outbox.sent_at, document.pdf"
-            " from example_report.outbox join example_report.documents as document using (run_id)"
-            " where outbox.message_id = %s for update of outbox",
-            (proof.message_id,),
-        ).fetchone()
-        if row is None:
-            raise NonRetryable(f"the outbox has no {proof.message_id}")
-        report, recipient, sent_at, pdf = row
-        if sent_at is not None:
+        message = outbox.take(connection, proof.message_id)
+        if message.sent:
             return Delivery(proof.message_id, by_this_run=False, attempt=task.attempt)
         address = urlsplit(os.environ["SMTP_URL"])
         with smtplib.SMTP(address.hostname or "", address.port or 25, timeout=20) as server:
-            server.send_message(write(report, recipient, proof.message_id, pdf))
-        connection.execute(
-            "update example_report.outbox set sent_at = clock_timestamp() where message_id = %s",
-            (proof.message_id,),
-        )
+            server.send_message(
+                write(message.report, message.recipient, proof.message_id, message.pdf)
+            )
+        outbox.mark_sent(connection, proof.message_id)
     return Delivery(proof.message_id, by_this_run=True, attempt=task.attempt)

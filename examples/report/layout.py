@@ -16,6 +16,12 @@ class Page:
     """The first row is the head."""
     series: Series
 
+    @property
+    def phrases(self) -> list[str]:
+        """Return what the page says, as it is read: each figure with its label, each row of the table."""
+        rows = [" ".join(row) for row in self.table]
+        return [self.title, *(f"{value} {label}" for label, value in self.figures), *rows]
+
 
 @dataclass
 class Layout:
@@ -33,6 +39,13 @@ class Layout:
         figures = [value for page in self.pages for _, value in page.figures]
         return [value for _, value in self.highlights] + figures + cells
 
+    @property
+    def phrases(self) -> list[list[str]]:
+        """Return what the report says: on its first page, then in each section."""
+        highlights = [f"{value} {label}" for label, value in self.highlights]
+        first = [self.title, *highlights, *self.sentences]
+        return [first, *(page.phrases for page in self.pages)]
+
 
 def arrange(quarter: str, sales: Section, marketing: Section, operations: Section) -> Layout:
     """Aggregate the sections: what no section knows alone stands on the first page."""
@@ -45,7 +58,7 @@ def arrange(quarter: str, sales: Section, marketing: Section, operations: Sectio
         [
             ("Revenue", typed(revenue, "€")),
             ("Orders", typed(orders)),
-            ("Revenue per euro of marketing", typed(revenue / spend, "€")),
+            ("Revenue per euro of marketing", typed(revenue / spend if spend else None, "€")),
             ("Tickets per 100 orders", typed(round(100 * tickets / orders, 1))),
         ],
         [
@@ -57,8 +70,10 @@ def arrange(quarter: str, sales: Section, marketing: Section, operations: Sectio
     )
 
 
-def typed(value: Decimal, unit: str = "") -> str:
-    """Set a number in type: money with cents, counts whole, others as they come."""
+def typed(value: Decimal | None, unit: str = "") -> str:
+    """Set a number in type: money with cents, counts whole, others as they come, a dash where there is none."""
+    if value is None:
+        return "–"  # noqa: RUF001 - a dash is meant
     if unit == "€":
         return f"{value:,.2f} €"
     text = f"{value:,}" if value == value.to_integral_value() and not unit else f"{value:,.1f}"

@@ -32,9 +32,23 @@ def misprints(pdf: bytes, layout: Layout, pages: int) -> list[str]:
         for number, text in enumerate(texts, 1)
         if f"Page {number} of {pages}" not in text
     ]
-    words = " ".join(" ".join(texts).split())
-    shown = [*layout.numbers, *(page.title for page in layout.pages), *layout.sentences]
-    return found + [f"{text!r} is missing" for text in shown if text not in words]
+    for text, phrases in zip(_parts(texts, layout), layout.phrases, strict=True):
+        # Whole words of this part alone: a 5 is in every 50, and most numbers are on the first page too.
+        words = f" {' '.join(text.split())} "
+        found += [f"{phrase!r} is missing" for phrase in phrases if f" {phrase} " not in words]
+    return found
+
+
+def _parts(texts: list[str], layout: Layout) -> list[str]:
+    """Return the text of the first page and of each section, which may take several pages."""
+    parts = [""] * (1 + len(layout.pages))
+    part = 0
+    for number, text in enumerate(texts, 1):
+        _, _, content = text.partition(f"Page {number} of {len(texts)}\n")
+        if part < len(layout.pages) and content.startswith(f"{layout.pages[part].title}\n"):
+            part += 1
+        parts[part] += f"{content}\n"
+    return parts
 
 
 def render(pdf: bytes) -> bytes:

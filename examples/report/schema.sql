@@ -38,6 +38,7 @@ create table example_report.outbox (
   recipient text not null,
   message_id text not null unique,
   run_id uuid not null references example_report.documents,
+  sha256 text not null, -- of the PDF: another run that has other figures is told from one that asks again
   sent_at timestamptz,
   primary key (report, recipient)
 );

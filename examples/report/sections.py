@@ -10,7 +10,6 @@ from typing import Any, Self
 import psycopg
 
 from pgflow import NonRetryable
-from pgflow.embedded import resolve_dsn
 
 QUARTER = re.compile(r"([12]\d{3})-Q([1-4])")
 MONTHS = 3
@@ -68,7 +67,8 @@ class Section:
     columns: list[str]
     units: list[str]
     """Of the columns after the first."""
-    rows: list[tuple[str, list[Decimal]]]
+    rows: list[tuple[str, list[Decimal | None]]]
+    """None where there is nothing to compute from: no signups, no ticket closed."""
     series: Series
 
 
@@ -76,11 +76,11 @@ REVENUE = """
 select sum(amount) filter (where ordered_on >= %(first)s), count(*) filter (where ordered_on >= %(first)s),
   round(avg(amount) filter (where ordered_on >= %(first)s), 2),
   round(100 * sum(amount) filter (where ordered_on >= %(first)s)
-    / sum(amount) filter (where ordered_on < %(first)s) - 100, 1)
+    / nullif(sum(amount) filter (where ordered_on < %(first)s), 0) - 100, 1)
 from example_report.orders where ordered_on >= %(before)s and ordered_on < %(after)s
 """
 REVENUE_BY_REGION = """
-select region, count(*), sum(amount), round(100 * sum(amount) / sum(sum(amount)) over (), 1)
+select region, count(*), sum(amount), round(100 * sum(amount) / nullif(sum(sum(amount)) over (), 0), 1)
 from example_report.orders where ordered_on >= %(first)s and ordered_on < %(after)s
 group by region order by sum(amount) desc
 """
@@ -90,18 +90,18 @@ from example_report.orders where ordered_on >= %(first)s and ordered_on < %(afte
 group by date_trunc('week', ordered_on) order by date_trunc('week', ordered_on)
 """
 CAMPAIGNS = """
-select sum(cost), sum(visits), sum(signups), round(sum(cost) / sum(signups), 2)
+select sum(cost), sum(visits), sum(signups), round(sum(cost) / nullif(sum(signups), 0), 2)
 from example_report.campaigns where ran_on >= %(first)s and ran_on < %(after)s
 """
 CAMPAIGNS_BY_CHANNEL = """
-select channel, sum(cost), sum(visits), sum(signups), round(sum(cost) / sum(signups), 2)
+select channel, sum(cost), sum(visits), sum(signups), round(sum(cost) / nullif(sum(signups), 0), 2)
 from example_report.campaigns where ran_on >= %(first)s and ran_on < %(after)s
 group by channel order by sum(signups) desc
 """
 TICKETS = """
 select count(*), count(*) filter (where closed_at is null),
   round(percentile_cont(0.5) within group (order by extract(epoch from closed_at - opened_at))::numeric / 3600, 1),
-  round(100.0 * count(*) filter (where closed_at - opened_at <= interval '1 day') / count(*), 1)
+  round(100.0 * count(*) filter (where closed_at - opened_at <= interval '1 day') / nullif(count(*), 0), 1)
 from example_report.tickets where opened_at >= %(first)s and opened_at < %(after)s
 """
 TICKETS_BY_TOPIC = """
@@ -117,9 +117,9 @@ group by date_trunc('week', opened_at) order by date_trunc('week', opened_at)
 """
 
 
-def sales(quarter: Quarter) -> Section:
+def sales(dsn: str, quarter: Quarter) -> Section:
     """Read what was sold."""
-    (total,), regions, weeks = _query(quarter, REVENUE, REVENUE_BY_REGION, REVENUE_BY_WEEK)
+    (total,), regions, weeks = _query(dsn, quarter, REVENUE, REVENUE_BY_REGION, REVENUE_BY_WEEK)
     return Section(
         "Sales",
         _figures(total, Revenue="€", Orders="", Average_order="€", Growth="%"),
@@ -130,9 +130,9 @@ def sales(quarter: Quarter) -> Section:
     )
 
 
-def marketing(quarter: Quarter) -> Section:
+def marketing(dsn: str, quarter: Quarter) -> Section:
     """Read what was spent on being known, and what it brought."""
-    (total,), channels = _query(quarter, CAMPAIGNS, CAMPAIGNS_BY_CHANNEL)
+    (total,), channels = _query(dsn, quarter, CAMPAIGNS, CAMPAIGNS_BY_CHANNEL)
     signups = [(channel, signups) for channel, _, _, signups, _ in channels]
     return Section(
         "Marketing",
@@ -144,9 +144,9 @@ def marketing(quarter: Quarter) -> Section:
     )
 
 
-def operations(quarter: Quarter) -> Section:
+def operations(dsn: str, quarter: Quarter) -> Section:
     """Read what customers asked for, and how long they waited."""
-    (total,), topics, weeks = _query(quarter, TICKETS, TICKETS_BY_TOPIC, TICKETS_BY_WEEK)
+    (total,), topics, weeks = _query(dsn, quarter, TICKETS, TICKETS_BY_TOPIC, TICKETS_BY_WEEK)
     return Section(
         "Operations",
         _figures(total, Tickets="", Open="", Median_time="h", Closed_in_a_day="%"),
@@ -157,9 +157,9 @@ def operations(quarter: Quarter) -> Section:
     )
 
 
-def _query(quarter: Quarter, *queries: str) -> list[list[tuple[Any, ...]]]:
+def _query(dsn: str, quarter: Quarter, *queries: str) -> list[list[tuple[Any, ...]]]:
     """Return the rows of each query, all of one moment."""
-    with psycopg.connect(resolve_dsn()) as connection:
+    with psycopg.connect(dsn) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         return [connection.execute(query.encode(), quarter.days).fetchall() for query in queries]
 
@@ -173,8 +173,11 @@ def _figures(values: tuple[Any, ...], **units: str) -> list[Figure]:
     ]
 
 
-def _rows(rows: list[tuple[Any, ...]]) -> list[tuple[str, list[Decimal]]]:
-    return [(name, [Decimal(value) for value in values]) for name, *values in rows]
+def _rows(rows: list[tuple[Any, ...]]) -> list[tuple[str, list[Decimal | None]]]:
+    return [
+        (name, [None if value is None else Decimal(value) for value in values])
+        for name, *values in rows
+    ]
 
 
 def _series(title: str, rows: list[tuple[Any, ...]], unit: str) -> Series:

@@ -18,7 +18,7 @@ from pgflow.embedded import resolve_dsn
 from . import audit, chart, store
 from .broker import MISSING, find_server
 from .live import Live
-from .plant import Plant
+from .plant import FEWEST, Plant
 from .publisher import read_ledger
 
 
@@ -36,6 +36,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--nats-server", help="the program, if it is not on the PATH")
     options = parser.parse_args()
+    if options.events < FEWEST:
+        parser.error(f"--events: {FEWEST:,} at least, or nothing is left to be killed")
+    if options.rate <= 0:
+        parser.error("--rate: more than none")
     program = find_server(options.nats_server)
     if program is None:
         sys.stderr.write(f"{MISSING}\n")

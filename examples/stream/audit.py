@@ -38,6 +38,11 @@ RUNS = "select count(*) from stream_example.batches"
 SHORT_RUNS = "select count(*) from stream_example.batches where events < 100"
 OFFSETS = "select taken, redelivered from stream_example.offsets"
 TOTALS = "select shop, sales, cents from stream_example.totals"
+DOUBLED = """
+select count(*) from (
+  select from stream_example.metrics group by run_id, shop having count(*) > 1
+) as doubled
+"""
 METRICS = (
     "select shop, sum(sales)::int8, sum(cents)::int8 from stream_example.metrics group by shop"
 )
@@ -77,11 +82,11 @@ def audit(
     (taken, redelivered), *other_streams = connection.execute(OFFSETS).fetchall()
     inputs = sorted(seq for (seq,) in connection.execute(INPUTS))
     figures = Figures(
-        runs=_one(connection, RUNS),
-        short_runs=_one(connection, SHORT_RUNS),
+        runs=count(connection, RUNS),
+        short_runs=count(connection, SHORT_RUNS),
         redelivered=redelivered,
         published_again=sum(entry.attempts > 1 for entry in ledger),
-        lost_attempts=_one(connection, LOST),
+        lost_attempts=count(connection, LOST),
         totals=_by_shop(connection, TOTALS),
     )
     everything = [*range(1, events + 1)]
@@ -92,8 +97,9 @@ def audit(
         and [(part.lower, part.upper) for part in taken] == [(1, events + 1)],
         "count and sum of each shop are those of the publisher's ledger": figures.totals
         == totals_of(ledger),
-        "no batch was written twice": _by_shop(connection, METRICS) == figures.totals,
-        "all runs have completed": _one(connection, OPEN_RUNS) == 0,
+        "no batch was written twice": count(connection, DOUBLED) == 0,
+        "the batches add up to the totals": _by_shop(connection, METRICS) == figures.totals,
+        "all runs have completed": count(connection, OPEN_RUNS) == 0,
         "the broker has nothing left to deliver": unacknowledged == 0,
         "events came again, and were recognised": redelivered > 0,
         "tasks died with the workers, and were done again": figures.lost_attempts > 0,
@@ -101,7 +107,8 @@ def audit(
     return figures, checks
 
 
-def _one(connection: psycopg.Connection[Any], query: str) -> int:
+def count(connection: psycopg.Connection[Any], query: str) -> int:
+    """Return the number that a query finds."""
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return int(row[0])

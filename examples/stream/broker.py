@@ -1,11 +1,14 @@
-"""The broker: a nats-server with JetStream in a directory of its own, which may be killed and started again."""
+"""The broker: a nats-server with JetStream in a directory of its own, which may be killed and started again.
+
+It runs on a leash (leash.py), so that it ends with this process.
+"""
 
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 """Where it may be beside the PATH: Debian installs it for the administrator."""
 PATIENCE = 30.0
-"""Seconds for a start."""
+"""Seconds for a start, and for the first connection."""
 
 MISSING = """nats-server is not installed.
   Debian, Ubuntu: apt-get install nats-server
@@ -33,15 +36,26 @@ def find_server(given: str | None) -> str | None:
     return shutil.which(given or "nats-server", path=path)
 
 
-async def connect(url: str) -> Client:
-    """Connect, and stay connected over restarts of the broker."""
+class NoBroker(Exception):  # noqa: N818 - it says what happened
+    """Nothing answers at the address."""
 
-    async def ignore(_error: Exception) -> None:
+
+async def connect(url: str, patience: float = PATIENCE) -> Client:
+    """Connect within `patience` seconds, and then stay connected over restarts of the broker."""
+    latest: Exception | None = None
+
+    async def note(error: Exception) -> None:
         """Outages are expected here; what they interrupt is repeated by the caller."""
+        nonlocal latest
+        latest = error
 
-    return await nats.connect(
-        url, error_cb=ignore, max_reconnect_attempts=-1, reconnect_time_wait=0.1
-    )
+    try:
+        async with asyncio.timeout(patience):
+            return await nats.connect(
+                url, error_cb=note, max_reconnect_attempts=-1, reconnect_time_wait=0.1
+            )
+    except TimeoutError:
+        raise NoBroker(f"no broker answers at {url}: {latest!r}") from None
 
 
 class Broker:
@@ -52,6 +66,7 @@ class Broker:
             self.port: int = probe.getsockname()[1]
         self.url = f"nats://{LOOPBACK}:{self.port}"
         self._command = [
+            *(sys.executable, "-m", f"{__package__}.leash"),
             *(program, "-js", "-sd", str(directory / "jetstream")),
             *("-a", LOOPBACK, "-p", str(self.port), "-l", str(directory / "nats-server.log")),
         ]
@@ -59,7 +74,7 @@ class Broker:
 
     async def start(self) -> None:
         """Start it, and return when it answers."""
-        self._process = subprocess.Popen(self._command)  # noqa: ASYNC220, S603 - returns at once; a list, no shell
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: ASYNC220, S603 - returns at once; a list, no shell
         async with asyncio.timeout(PATIENCE):
             while not await self._answers():
                 if self._process.poll() is not None:
@@ -68,17 +83,17 @@ class Broker:
 
     def kill(self) -> None:
         """End it with SIGKILL."""
-        self._end(signal.SIGKILL)
+        self._end(b"")
 
     def stop(self) -> None:
         """End it in order."""
-        self._end(signal.SIGTERM)
+        self._end(b".")
 
-    def _end(self, number: signal.Signals) -> None:
+    def _end(self, word: bytes) -> None:
+        """Tell the leash to end it, as leash.py says."""
         if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait()
-            self._process = None
+            process, self._process = self._process, None
+            process.communicate(word)
 
     async def _answers(self) -> bool:
         with suppress(OSError):

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 
 import psycopg
@@ -31,7 +31,9 @@ LEASE = 3
 """Seconds until the tasks of a dead worker are granted again; 30 unless told otherwise."""
 LOOK = 0.1
 PATIENCE = 100.0
-"""Seconds until every event must be written and acknowledged."""
+"""Seconds, beside those of the publishing, until every event must be written and acknowledged."""
+FEWEST = 1_000
+"""Events: with fewer the workers may have nothing left to do when it is their turn to be killed."""
 
 STARTED = """
 select exists (
@@ -88,7 +90,7 @@ class Plant:
                 publisher = await self._publish(events, rate, seed)
                 try:
                     with self._live:
-                        async with asyncio.timeout(PATIENCE):
+                        async with asyncio.timeout(PATIENCE + events / rate):
                             await self._follow(publisher, events)
                 finally:
                     bridge.cancel()
@@ -101,7 +103,10 @@ class Plant:
         """Show how far all are, kill the broker and the workers when it is their turn, and wait for the end."""
         turns: list[tuple[Callable[[Counts], bool], Callable[[], Coroutine[None, None, None]]]] = [
             (lambda counts: counts.published >= BROKER_DIES_AT * events, self._restart_broker),
-            (lambda counts: counts.written >= WORKERS_DIE_AT * events, self._restart_workers),
+            (
+                lambda counts: counts.written >= WORKERS_DIE_AT * events,
+                lambda: self._restart_workers(events),
+            ),
         ]
         async with asyncio.TaskGroup() as restarts:
             while (counts := await self._count()).written < events or turns:
@@ -130,16 +135,12 @@ class Plant:
         await self._broker.start()
         self._back("broker", start)
 
-    async def _restart_workers(self) -> None:
+    async def _restart_workers(self, events: int) -> None:
         """Kill both workers at a moment when they have tasks."""
         pids, workers = self._supervisor.pids.values(), set(self._supervisor.workers.values())
-        while True:
-            _signal(pids, signal.SIGSTOP)
-            await asyncio.sleep(0.05)  # for what they have sent to the server to arrive
-            row = await (await self._observer.execute(STARTED)).fetchone()
-            if row is not None and row[0]:
-                break
-            _signal(pids, signal.SIGCONT)
+        while not await self._stop_with_tasks(pids):
+            if (await self._count()).written >= events:
+                raise RuntimeError("the workers had done everything before they could be killed")
             await asyncio.sleep(0.01)
         start = time.time()
         _signal(pids, signal.SIGKILL)
@@ -148,6 +149,19 @@ class Plant:
             await asyncio.sleep(LOOK)
         assert now
         self._back("workers", start)
+
+    async def _stop_with_tasks(self, pids: Collection[int]) -> bool:
+        """Stop the workers (SIGSTOP) if they have tasks at this moment."""
+        caught = False
+        _signal(pids, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(0.05)  # for what they have sent to the server to arrive
+            row = await (await self._observer.execute(STARTED)).fetchone()
+            caught = row is not None and row[0]
+        finally:
+            if not caught:
+                _signal(pids, signal.SIGCONT)
+        return caught
 
     def _back(self, who: str, start: float) -> None:
         self.outages[who] = (start, time.time())
@@ -161,7 +175,7 @@ class Plant:
 
     async def _keep_bridge(self, events: int) -> None:
         """Keep a bridge running; the first one is to die."""
-        arguments = ["--die-after", str(max(1, int(events * BRIDGE_DIES_AT / BATCH)))]
+        arguments = ["--leashed", "--die-after", str(max(1, int(events * BRIDGE_DIES_AT / BATCH)))]
         died_at = None
         while True:
             process = await self._python("bridge", self._broker.url, *arguments)
@@ -178,18 +192,19 @@ class Plant:
             self._live.note(
                 f"The bridge ended with code {code}, after a commit and before the acknowledgements."
             )
-            arguments = []
+            arguments = ["--leashed"]
 
     async def _python(self, module: str, *arguments: str) -> Process:
         """Start a module of this package as a process."""
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", f"{__package__}.{module}", *arguments),
+            stdin=asyncio.subprocess.PIPE,  # ends with this process, and ends that one
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PGFLOW_DSN": self._dsn},
         )
 
 
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+def _signal(pids: Collection[int], number: signal.Signals) -> None:
     for pid in pids:
         os.kill(pid, number)
 

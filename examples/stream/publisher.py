@@ -14,6 +14,7 @@ import nats.errors
 from nats.js import JetStreamContext
 
 from .broker import SUBJECT, connect
+from .leash import end_with_parent
 
 SHOPS = ("Berlin", "Lisbon", "London", "Oslo", "Paris", "Prague", "Vienna", "Warsaw")
 AT_ONCE = 20
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     options = parser.parse_args()
+    end_with_parent()
     asyncio.run(publish(options.url, options.events, options.rate, options.seed, options.ledger))
 
 

@@ -1,6 +1,6 @@
-"""The tables: how far the stream is taken, which run has which events, and the metrics."""
+"""The tables: how far the stream is taken, which run has which events, which no run can have, and the metrics."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,14 @@ create table stream_example.batches (
   events int not null,
   taken_at timestamptz not null default clock_timestamp(),
   written_at timestamptz
+);
+
+create table stream_example.quarantine (
+  stream text not null references stream_example.offsets,
+  seq int8 not null,
+  data bytea not null,
+  reason text not null,
+  primary key (stream, seq)
 );
 
 create table stream_example.totals (
@@ -65,6 +73,10 @@ NOTE = """
 insert into stream_example.batches (run_id, stream, first_seq, events) values (%s, %s, %s, %s)
 """
 
+PUT_ASIDE = """
+insert into stream_example.quarantine (stream, seq, data, reason) values (%s, %s, %s, %s)
+"""
+
 ADD = """
 insert into stream_example.totals as old (shop, sales, cents) values (%(shop)s, %(sales)s, %(cents)s)
 on conflict (shop) do update set sales = old.sales + excluded.sales, cents = old.cents + excluded.cents
@@ -90,6 +102,14 @@ class Metric:
     mean_high: float
 
 
+@dataclass(frozen=True)
+class BadEvent:
+    """An event that cannot be read."""
+
+    data: bytes
+    reason: str
+
+
 def create(dsn: str) -> None:
     """Make the tables anew, for runs to come: those that were interrupted would still write to them."""
     with psycopg.connect(dsn) as connection:
@@ -106,15 +126,27 @@ async def open_stream(connection: AsyncConnection, stream: str) -> None:
 
 
 async def untaken(connection: AsyncConnection, stream: str, seqs: Collection[int]) -> list[int]:
-    """Lock the stream's offsets; return which of these events no run has, in order."""
+    """Lock the stream's offsets; return which of these events are not taken, in order."""
     found = await connection.execute(NEW, (list(seqs), stream))
     return sorted(seq for (seq,) in await found.fetchall())
 
 
-async def take(connection: AsyncConnection, stream: str, seqs: Sequence[int], run_id: UUID) -> None:
-    """Note that a run has these events."""
+async def take(connection: AsyncConnection, stream: str, seqs: Sequence[int]) -> None:
+    """Note that these events are taken: a run has them, or the quarantine."""
     await connection.execute(TAKE, (list(seqs), stream))
+
+
+async def note_run(
+    connection: AsyncConnection, stream: str, seqs: Sequence[int], run_id: UUID
+) -> None:
+    """Note which events a run has."""
     await connection.execute(NOTE, (run_id, stream, seqs[0], len(seqs)))
+
+
+async def put_aside(connection: AsyncConnection, stream: str, bad: Mapping[int, BadEvent]) -> None:
+    """Keep events that no run can have, with the reason."""
+    rows = [(stream, seq, each.data, each.reason) for seq, each in bad.items()]
+    await connection.cursor().executemany(PUT_ASIDE, rows)
 
 
 async def count_redelivered(connection: AsyncConnection, stream: str, events: int) -> None:

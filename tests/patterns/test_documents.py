@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -17,6 +19,8 @@ from PIL import Image
 from psycopg import sql
 from reportlab.pdfgen.canvas import Canvas
 
+from examples.documents import __main__ as program
+from examples.documents.batch import process
 from examples.documents.flow import Upload, documents
 from examples.documents.store import create_tables, search
 from pgflow import Client, Database, RunFailed, Worker, execute
@@ -139,8 +143,12 @@ def test_a_scanned_archive_becomes_searchable(database_url: str, tmp_path: Path)
 
 @pytest.mark.slow
 async def test_a_document_is_searchable_as_a_whole_or_not_at_all(
-    database_url: str, connection: psycopg.Connection[Any], tmp_path: Path
+    database_url: str,
+    connection: psycopg.Connection[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(documents.options, "base_delay", 0)
     path = write_pdf(
         tmp_path / "two.pdf", "The first page of the report.", "And its second page, too."
     )
@@ -168,6 +176,58 @@ async def test_a_document_is_searchable_as_a_whole_or_not_at_all(
         "select max(attempt), count(*) from pgflow.task_attempts where step_slug = 'read_page'"
     ).fetchone()
     assert read == (1, 2), "no page was read again"
+
+
+async def test_runs_end_with_the_worker_that_fails(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_worker: Worker) -> None:
+        raise ConnectionError("no line to the database")
+
+    monkeypatch.setattr(Worker, "run", fail)
+    with pytest.raises(ConnectionError):
+        await process(database_url, [Upload("/nowhere/one.pdf")], live=False)
+    assert statuses(database_url) == ["cancelled"]
+
+
+async def test_an_interruption_leaves_no_run(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def idle(_worker: Worker) -> None:
+        begun.set()
+        await stopped.wait()
+
+    monkeypatch.setattr(Worker, "run", idle)
+    monkeypatch.setattr(Worker, "stop", lambda *_, **__: stopped.set())
+    processing = asyncio.create_task(
+        process(database_url, [Upload("/nowhere/one.pdf"), Upload("/nowhere/two.pdf")], live=False)
+    )
+    await begun.wait()
+    assert statuses(database_url) == ["started"] * 2
+    processing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await processing
+    assert statuses(database_url) == ["cancelled"] * 2
+
+
+def test_ctrl_c_is_no_traceback(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "_serve", interrupt)
+    monkeypatch.setattr(sys, "argv", ["documents", "--search", "fish"])
+    monkeypatch.setenv("PGFLOW_DSN", database_url)
+    assert program.main() == 130
+    assert capsys.readouterr().err == "interrupted; the runs were cancelled\n"
+
+
+def statuses(dsn: str) -> list[str]:
+    with psycopg.connect(dsn) as connection:
+        return [status for (status,) in connection.execute("select status from pgflow.runs")]
 
 
 @pytest.mark.slow
@@ -225,8 +285,6 @@ def test_a_missing_tesseract_is_said_at_once(
 def test_a_server_without_pgvector_is_said_at_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from examples.documents import __main__ as program
-
     def create_tables(connection: psycopg.Connection[Any]) -> None:
         connection.execute("create extension no_such_vector")
 
@@ -242,6 +300,10 @@ def test_a_search_takes_whatever_is_typed(connection: psycopg.Connection[Any]) -
         assert search(connection, query) == []
 
 
-def test_the_page_shows_the_flow() -> None:
+def test_the_page_shows_what_runs() -> None:
     page = (ROOT / "docs" / "patterns" / "documents.md").read_text()
     assert f"```mermaid\n{documents.mermaid()}```" in page
+    excerpts = re.findall(r"an excerpt of (\S+) -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert len(excerpts) == page.count("an excerpt of")
+    for module, excerpt in excerpts:
+        assert excerpt in (ROOT / module).read_text(), module

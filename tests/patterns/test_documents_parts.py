@@ -18,7 +18,7 @@ from examples.documents.embeddings import MAX_TOKENS, count_tokens, embed
 from examples.documents.entities import find
 from examples.documents.faults import tesseract_killed
 from examples.documents.flow import Page, split
-from examples.documents.reading import Accepted, PageText, examine, read
+from examples.documents.reading import Accepted, PageText, check_unchanged, examine, read
 from pgflow import NonRetryable
 
 if TYPE_CHECKING:
@@ -42,6 +42,17 @@ def pdf(tmp_path: Path) -> Path:
         canvas.showPage()
     canvas.save()
     return path
+
+
+def test_a_file_that_another_took_the_place_of_is_refused(pdf: Path) -> None:
+    document = examine(pdf)
+    check_unchanged(document)
+    pdf.write_bytes(pdf.read_bytes() + b"\n")
+    with pytest.raises(NonRetryable, match=r"letter\.pdf was replaced or removed"):
+        check_unchanged(document)
+    pdf.unlink()
+    with pytest.raises(NonRetryable, match=r"letter\.pdf was replaced or removed"):
+        check_unchanged(document)
 
 
 def encrypted(path: Path, user_password: str) -> Path:

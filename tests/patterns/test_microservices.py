@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import re
 import signal
+import smtplib
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -21,13 +21,13 @@ import httpx
 import psycopg
 import pytest
 
-from examples.microservices import signing
+from examples.microservices import __main__ as example
+from examples.microservices import flow
+from examples.microservices.account import speeds
 from examples.microservices.flow import Cart, checkout
 from examples.microservices.flow import response as last_step
 from examples.microservices.keeper import Keeper
-from examples.microservices.services import application
-from examples.microservices.store import KeyReused, Store
-from pgflow import execute_async
+from pgflow import Client, Database, NonRetryable, execute_async
 from tests.support.patterns import ROOT, run_pattern
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def assert_shipping_is_slowest(services: Path, dsn: str, facts: dict[str, Any]) 
 async def test_a_shipping_service_out_of_reach_means_a_refund(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(checkout.options, "base_delay", 0)
     with Keeper(tmp_path, {}) as keeper, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         for name, value in keeper.environment.items():
@@ -154,13 +155,80 @@ async def test_a_shipping_service_out_of_reach_means_a_refund(
         assert kinds == [("charge",), ("refund",)]
 
 
+class Services:
+    """Answers instead of the services, in this process; a place among `refused` says no for good."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *refused: str) -> None:
+        monkeypatch.setitem(checkout.options, "base_delay", 0)
+        monkeypatch.setattr(flow, "get", self.get)
+        monkeypatch.setattr(flow, "post", self.post)
+        monkeypatch.setattr(smtplib, "SMTP", self.connect)
+        monkeypatch.setenv("MAIL_URL", "smtp://nowhere")
+        self.refused = refused
+        self.effects: list[str] = []
+
+    async def get(self, _service: str, _path: str) -> Any:
+        return {"name": "Ada", "email": "ada@example.org", "phone": "1"}
+
+    async def post(self, _service: str, path: str, body: dict[str, Any]) -> Any:
+        if path in self.refused:
+            raise NonRetryable(f"{path} answered 404")
+        self.effects.append(path)
+        shipped = bool(body.get("tracking"))
+        answers: dict[str, Any] = {
+            "/orders": {**body, "order_id": "order-1", "cents": 100},
+            "/charges": {"charge_id": "charge-1", "cents": 100},
+            "/reservations": {"possible": True, "reason": None},
+            "/parcels": {"tracking": "parcel-1"},
+            "/refunds": {"refund_id": "refund-1", "cents": 100},
+            "/outcomes": {
+                "order_id": "order-1",
+                "status": "shipped" if shipped else "refunded",
+                "text": "",
+            },
+        }
+        answer = answers.get(path, {"receipt": path})
+        return {name: value for name, value in answer.items() if name != "user_id"}
+
+    def connect(self, *_: object, **__: object) -> smtplib.SMTP:
+        raise ConnectionRefusedError("the mail server is away")
+
+
+async def test_a_parcel_that_cannot_leave_after_all_means_a_refund(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = Services(monkeypatch, "/parcels")
+    result = await execute_async(checkout, Cart(1, "lamp", 1), dsn=database_url, timeout=60)
+    assert result[last_step].status == "refunded"
+    assert services.effects.count("/refunds") == 1
+
+
+async def test_a_dead_subscriber_does_not_silence_the_other_notices(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = Services(monkeypatch, "/events")
+    result = await execute_async(checkout, Cart(1, "lamp", 1), dsn=database_url, timeout=60)
+    assert result[last_step] == flow.Response("order-1", "shipped", [None, "/messages", None])
+    assert "/refunds" not in services.effects
+
+
+NEVER_ENDS = """
+import sys
+from examples.microservices import __main__ as example
+
+example.DELAYS["user"] = (3600.0,)
+sys.exit(example.main())
+"""
+"""The example, but the first service that it calls takes an hour: no signal comes too late."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_service_outlives_the_example(
     how: signal.Signals, database_url: str, tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "examples.microservices", "--out", str(tmp_path)],
+        [sys.executable, "-u", "-c", NEVER_ENDS, "--out", str(tmp_path)],
         cwd=ROOT,
         env={**os.environ, "PGFLOW_DSN": database_url},
         stdout=subprocess.PIPE,
@@ -172,87 +240,46 @@ def test_no_service_outlives_the_example(
         pids = [int(pid) for pid in re.findall(r"\w+ (\d+)", first)]
         assert len(pids) == 7
         assert all(alive(pid) for pid in pids)
-        next(line for line in example.stdout if "payment_charge" in line)
+        wait_until(lambda: outcomes(database_url) == ["started"])
         example.send_signal(how)
         example.wait(timeout=60)
     wait_until(lambda: not any(alive(pid) for pid in pids))
-    with psycopg.connect(database_url) as connection:
-        left = connection.execute("select status from pgflow.run_summary").fetchall()
     # A process that is killed cancels nothing; the next one does.
-    assert left == [("cancelled" if how is signal.SIGINT else "started",)]
+    assert outcomes(database_url) == ["cancelled" if how is signal.SIGINT else "started"]
 
 
-def client(name: str, path: Path) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(application(name, path, 0))
-    return httpx.AsyncClient(transport=transport, base_url="http://service")
+def outcomes(dsn: str) -> list[str]:
+    with psycopg.connect(dsn) as connection:
+        return [status for (status,) in connection.execute("select status from pgflow.runs")]
 
 
-async def test_a_key_has_one_effect_and_one_answer(tmp_path: Path) -> None:
-    body = {"order_id": "order-1", "cents": 100}
-    async with client("payment", tmp_path / "payment") as first:
-        answer = await first.post("/charges", json=body, headers={"Idempotency-Key": "a"})
-    # Another process of the same service.
-    async with client("payment", tmp_path / "payment") as second:
-        again = await second.post("/charges", json=body, headers={"Idempotency-Key": "a"})
-        other = await second.post("/charges", json=body, headers={"Idempotency-Key": "b"})
-        misused = await second.post(
-            "/charges", json=body | {"cents": 1}, headers={"Idempotency-Key": "a"}
-        )
-        bare = await second.post("/charges", json=body)
-    assert answer.json() == again.json() != other.json()
-    assert [each.headers["Idempotent-Replayed"] for each in (answer, again)] == ["false", "true"]
-    assert (misused.status_code, bare.status_code) == (422, 400)
-    assert rows(tmp_path / "payment", "select count(*) from effects") == [(2,)]
-
-
-async def test_what_is_out_of_stock_is_not_reserved(tmp_path: Path) -> None:
-    async with client("shipping", tmp_path / "shipping") as shipping:
-        answers = [
-            (
-                await shipping.post(
-                    "/reservations",
-                    json={"sku": sku, "pieces": pieces},
-                    headers={"Idempotency-Key": f"{sku}-{pieces}"},
-                )
-            ).json()["possible"]
-            for sku, pieces in (("keyboard", 20), ("keyboard", 1), ("lamp", 1))
-        ]
-    assert answers == [True, False, False]
-
-
-async def test_an_event_without_the_shops_signature_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_service_that_never_answers_in_time_is_named(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(signing.SECRET, "secret")
-    content = json.dumps({"order_id": "order-1"}).encode()
-    async with client("webhook", tmp_path / "webhook") as webhook:
-        codes = [
-            (
-                await webhook.post(
-                    "/events",
-                    content=content,
-                    headers={"Idempotency-Key": "a", "Webhook-Signature": given},
-                )
-            ).status_code
-            for given in ("v1,bm8=", signing.signature(content))
-        ]
-    assert codes == [401, 200]
+    services = Services(monkeypatch)
+    answer = services.post
+
+    async def post(service: str, path: str, body: dict[str, Any]) -> Any:
+        if path == "/events":
+            await asyncio.sleep(0.3)
+            raise httpx.ReadTimeout("")
+        return await answer(service, path, body)
+
+    monkeypatch.setattr(flow, "post", post)
+    await execute_async(checkout, Cart(1, "lamp", 1), dsn=database_url, timeout=60)
+    calls = {speed.service: speed.calls for speed in speeds(database_url)}
+    assert calls["webhook"] == 4
+    assert "mail" not in calls, "a refusal tells nothing of speed"
 
 
-def test_calls_at_the_same_time_with_one_key_have_one_effect(tmp_path: Path) -> None:
-    store, acts = Store(tmp_path / "store"), []
-
-    def act(_connection: sqlite3.Connection) -> dict[str, Any]:
-        acts.append(1)
-        return {"number": len(acts)}
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: store.once("key", "test", {}, act), range(16)))
-    assert len(acts) == 1
-    assert {answer["number"] for answer, _ in answers} == {1}
-    assert sum(not replayed for _, replayed in answers) == 1
-    with pytest.raises(KeyReused):
-        store.once("key", "test", {"other": True}, act)
+async def test_only_runs_of_the_example_are_cancelled(database_url: str) -> None:
+    async with Database.connect(database_url) as database:
+        client = Client(database)
+        theirs = await client.start(checkout, Cart(1, "lamp", 1), key="order-1")
+        left = await client.start(checkout, Cart(1, "lamp", 1), key=example.new_key())
+        with example.no_run_left(database_url):
+            assert (await left.summary()).status == "cancelled"
+        assert (await theirs.summary()).status == "started"
 
 
 def test_the_page_and_the_readme_show_what_runs() -> None:

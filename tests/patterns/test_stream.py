@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
+import os
+import re
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import psycopg
 import pytest
 
-from examples.stream import store
-from examples.stream.bridge import hand_over
-from examples.stream.flow import Batch, Group, Sale, aggregate, stream_metrics, transform
-from pgflow import Client, Database
+from examples.stream.__main__ import main
+from examples.stream.broker import NoBroker, connect
+from examples.stream.flow import stream_metrics
 from tests.support.patterns import ROOT, run_pattern
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from nats.aio.msg import Msg
 
 STREAM = "SALES 2026-01-01"
 
@@ -95,117 +92,72 @@ def test_without_a_server_it_says_how_to_get_one(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def message(seq: int) -> Msg:
-    """Make what the bridge reads of a message."""
-    made = SimpleNamespace(
-        metadata=SimpleNamespace(sequence=SimpleNamespace(stream=seq)),
-        data=json.dumps({"shop": "Oslo", "cents": seq}).encode(),
-    )
-    return cast("Msg", made)
-
-
-class Bridge:
-    """Hands messages over, as the bridge's loop does."""
-
-    def __init__(self, database: Database, connection: psycopg.AsyncConnection[Any]) -> None:
-        self.client = Client(database)
-        self.connection = connection
-
-    async def take(self, *seqs: int) -> int:
-        return await hand_over(self.client, self.connection, STREAM, [message(seq) for seq in seqs])
-
-    async def runs(self) -> list[list[int]]:
-        found = await self.connection.execute(
-            "select input from stream_example.batches join pgflow.runs using (run_id) order by taken_at"
-        )
-        return [[sale["seq"] for sale in input["sales"]] for (input,) in await found.fetchall()]  # noqa: A001 - the column's name
-
-    async def offsets(self) -> tuple[str, int]:
-        found = await self.connection.execute(
-            "select taken::text, redelivered from stream_example.offsets"
-        )
-        (row,) = await found.fetchall()
-        return cast("tuple[str, int]", row)
-
-
-@pytest.fixture
-async def bridge(database_url: str) -> AsyncIterator[Bridge]:
-    store.create(database_url)
-    async with (
-        Database.connect(database_url) as database,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection,
-    ):
-        await store.open_stream(connection, STREAM)
-        yield Bridge(database, connection)
-
-
-async def test_what_is_delivered_again_starts_nothing(bridge: Bridge) -> None:
-    assert await bridge.take(1, 2, 3) == 1
-    assert await bridge.take(1, 2, 3) == 0
-    assert await bridge.runs() == [[1, 2, 3]]
-    assert await bridge.offsets() == ("{[1,4)}", 3)
-
-
-async def test_new_events_among_old_ones_start_a_run_of_their_own(bridge: Bridge) -> None:
-    await bridge.take(1, 2, 3)
-    assert await bridge.take(2, 3, 4, 5) == 1
-    assert await bridge.runs() == [[1, 2, 3], [4, 5]]
-
-
-async def test_events_that_were_overtaken_are_not_lost(bridge: Bridge) -> None:
-    """After a crash the broker delivers new events before those that it delivers again."""
-    await bridge.take(1, 2)
-    await bridge.take(5, 6)
-    assert await bridge.offsets() == ("{[1,3),[5,7)}", 0)
-    assert await bridge.take(3, 4, 5) == 1
-    assert await bridge.runs() == [[1, 2], [5, 6], [3, 4]]
-    assert await bridge.offsets() == ("{[1,7)}", 1)
-
-
-async def test_an_event_that_comes_twice_in_one_batch_is_taken_once(bridge: Bridge) -> None:
-    assert await bridge.take(1, 1, 2) == 1
-    assert await bridge.runs() == [[1, 2]]
-
-
-async def test_the_run_and_the_offsets_exist_together_or_not_at_all(
-    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("option", "said"), [("--events=999", "1,000 at least"), ("--rate=0", "more than none")]
+)
+def test_what_cannot_end_well_is_refused(
+    option: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def break_off(*_: object) -> None:
-        raise ConnectionError("in between")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "take", break_off)
-        with pytest.raises(ConnectionError):
-            await bridge.take(1, 2)
-    assert await bridge.runs() == []
-    started = await bridge.connection.execute("select from pgflow.runs")
-    assert started.rowcount == 0
-    assert await bridge.take(1, 2) == 1
-    assert await bridge.offsets() == ("{[1,3)}", 0)
+    monkeypatch.setattr(sys, "argv", ["stream", option])
+    with pytest.raises(SystemExit) as refusal:
+        main()
+    assert refusal.value.code == 2
+    assert said in capsys.readouterr().err
 
 
-async def test_an_interrupted_example_does_not_write_to_the_next_one(
-    bridge: Bridge, database_url: str
-) -> None:
-    await bridge.take(1, 2)
-    store.create(database_url)
-    statuses = query(database_url, "select status::text from pgflow.runs")
-    assert statuses == [("cancelled",)]
+def descendants(pid: int) -> set[int]:
+    """Return the processes below one."""
+    found = set()
+    with suppress(FileNotFoundError):
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, file.read_text().split()):
+                found |= {child} | descendants(child)
+    return found
 
 
-def test_sales_are_grouped_by_shop() -> None:
-    sales = [Sale(1, "Oslo", 5), Sale(2, "Berlin", 7), Sale(3, "Oslo", 6)]
-    assert aggregate(Batch(sales)) == [Group("Berlin", [7]), Group("Oslo", [5, 6])]
+def program(pid: int) -> bytes:
+    """Return a process's command line; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
-def test_another_attempt_finds_the_same_metric() -> None:
-    group = Group("Oslo", [*range(100, 200)])
-    metric = transform(group)
-    assert metric == transform(group)
-    assert (metric.sales, metric.cents) == (100, sum(range(100, 200)))
-    assert metric.mean_low < 149.5 < metric.mean_high
+@pytest.mark.slow
+def test_nothing_outlives_the_example_that_is_killed(database_url: str, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        # An event a second: it is not over before it is killed.
+        [sys.executable, "-u", "-m", "examples.stream", "--out", str(tmp_path), "--rate", "1"],
+        cwd=ROOT,
+        env={**os.environ, "PGFLOW_DSN": database_url},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as example:
+        assert example.stdout is not None
+        next(line for line in example.stdout if "published" in line)
+        below = descendants(example.pid)
+        named = b" ".join(program(pid) for pid in below)
+        example.kill()
+    for name in (b"nats-server", b"stream.bridge", b"stream.publisher", b"stream.leash"):
+        assert name in named
+    deadline = time.monotonic() + 30
+    while left := [program(pid) for pid in below if program(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
-def test_the_page_shows_the_flow() -> None:
+async def test_a_mistyped_address_is_said() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"nats://127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(NoBroker, match=rf"no broker answers at {url}: ConnectionRefused"):
+            await connect(url, patience=0.3)
+
+
+def test_the_page_shows_what_runs() -> None:
     page = (ROOT / "docs" / "patterns" / "stream.md").read_text()
     assert f"```mermaid\n{stream_metrics.mermaid()}```" in page
+    excerpts = re.findall(r"an excerpt of (\S+) -->\n```\w+\n(.*?)```", page, re.DOTALL)
+    assert len(excerpts) == page.count("an excerpt of")
+    for module, excerpt in excerpts:
+        assert excerpt in (ROOT / module).read_text(), module
