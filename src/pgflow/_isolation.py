@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,7 +20,7 @@ import orjson
 from pgflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     Message = Mapping[str, Any]
     Answer = Callable[[Message], Awaitable[Message | None]]
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("!I")
 _BOOTSTRAP = """
 import json, sys
-descriptor, sys.path[:], file, module = json.loads(sys.argv[1])
+descriptor, sys.path[:], file, module = json.loads(sys.argv.pop())
 from pgflow._isolated_child import main
 main(descriptor, file, module)
 """
@@ -74,6 +74,16 @@ def _read_exactly(connection: socket.socket, size: int) -> bytes:
             raise EOFError
         chunks += chunk
     return bytes(chunks)
+
+
+@contextmanager
+def closed_on_error(connection: socket.socket) -> Iterator[None]:
+    """Close the connection if what it is for does not come about."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def read_message(reader: asyncio.StreamReader) -> dict[str, Any]:
@@ -147,7 +157,7 @@ class _Process:
     @classmethod
     async def start(cls) -> _Process:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, closed_on_error(ours):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-c",
