@@ -15,6 +15,7 @@ from pgflow._isolation import pack, read_frame
 from pgflow._logs import configure_logging
 from pgflow._targets import places_of
 from pgflow._vault import load_value_codec
+from pgflow.database import is_transient
 from pgflow.embedded import resolve_dsn
 from pgflow.errors import DefinitionError, PgflowError
 from pgflow.plan import Handlers
@@ -40,7 +41,7 @@ def main(descriptor: int) -> int:
     try:
         asyncio.run(_work(connection, config))
     except PgflowError as error:
-        connection.sendall(pack({"error": str(error)}))
+        connection.sendall(pack({"error": str(error), "outage": is_transient(error)}))
         return BAD_START
     return 0
 

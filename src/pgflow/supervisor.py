@@ -70,6 +70,8 @@ class Supervisor:
         self.restarts = 0
         self.error: str | None = None
         """Why a worker could not start, or could not go on: the latest such text."""
+        self.met_outage = False
+        """Whether that was by the fault of the server, or of the way to it: it may work later."""
         self.flows: list[str] = []
         """Slugs of the flows that the children serve, once one is ready."""
         self.queues: list[str] = []
@@ -196,7 +198,7 @@ class Supervisor:
         except OSError as error:
             # Too many processes or files, for the moment: the other slots work on.
             self.error = f"worker {slot} could not be started: {error}"
-            _log.error("%s", self.error)  # noqa: TRY400 - what it says is enough
+            _log.error("%s", self.error)
             return os.EX_OSERR
         self._children[slot] = child
         if self._stopping.is_set():
@@ -234,8 +236,8 @@ class Supervisor:
                 case {"stopping": True}:
                     self._workers.pop(slot, None)
                     await self._tell_ready()
-                case {"error": str(text)}:
-                    self.error = text
+                case {"error": str(text), "outage": bool(is_outage)}:
+                    self.error, self.met_outage = text, is_outage
                     _log.error("%s", text)
                 case _:
                     pass

@@ -67,7 +67,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Pretended | OSError]:
     return given
 
 
-@pytest.mark.parametrize("said", [(), ({"error": "no such flow"},)])
+@pytest.mark.parametrize("said", [(), ({"error": "no such flow", "outage": False},)])
 async def test_a_start_that_fails_is_never_ready(
     starts: list[Pretended | OSError], said: tuple[dict[str, Any], ...]
 ) -> None:
