@@ -123,6 +123,7 @@ async def session(project: Path, dsn: str) -> Camera:
     plan = Plan(
         options=options,
         roots=[project],
+        revive=None,
         input=lambda: {"products": 60},
         greet=lambda flows, serves: greet(camera, serves, start_line(["app.py"], flows, None), dsn),
     )

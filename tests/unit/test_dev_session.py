@@ -64,7 +64,9 @@ def end(after: float) -> Any:
 
 def session(looks: Looks, told: Told, database: Any = None) -> Session:
     options = SimpleNamespace(targets=["app.py"], drain_timeout=3)
-    plan = Plan(options=cast("Any", options), roots=[], input=None, greet=lambda *_: None)
+    plan = Plan(
+        options=cast("Any", options), roots=[], input=None, revive=None, greet=lambda *_: None
+    )
     made = Session(plan, cast("Database", database), cast("Runs", looks), cast("Screen", told), 1)
     made._began = datetime.now(UTC)
     return made

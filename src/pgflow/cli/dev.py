@@ -20,6 +20,7 @@ from pgflow.cli.common import (
 )
 from pgflow.cli.values import Shown
 from pgflow.database import Database
+from pgflow.embedded import resolve_dsn
 from pgflow.errors import UsageError
 from pgflow.live.follow import read_record
 from pgflow.live.text import one_line
@@ -131,6 +132,7 @@ async def _dev(
                 options=WorkerOptions(dsn=database.dsn, **options),
                 roots=roots,
                 input=given,
+                revive=None if dsn else resolve_dsn,
                 greet=lambda flows, serves: greet(
                     screen,
                     serves,

@@ -19,7 +19,7 @@ from pgflow.database import is_transient
 from pgflow.dev.board import Board, Runs
 from pgflow.dev.edition import Edition
 from pgflow.dev.rerun import Rerun
-from pgflow.dev.watching import Sources, changes
+from pgflow.dev.watching import MOST_DIRECTORIES, Sources, changes
 from pgflow.errors import PgflowError
 from pgflow.live.follow import INTERVAL, SHARE
 
@@ -46,6 +46,8 @@ class Plan:
     roots: Sequence[Path]
     input: Callable[[], Any] | None
     """Gives the input of the run that each edition starts; none if it starts none."""
+    revive: Callable[[], object] | None
+    """Starts the server again if it has crashed; none for somebody else's."""
     greet: Callable[[Sequence[str], Sequence[str]], None]
     """Called once, with the flows, and what is served in words, when the first edition works."""
 
@@ -132,6 +134,8 @@ class Session:
 
     async def _watch(self) -> None:
         start = await asyncio.to_thread(Sources.below, self._plan.roots)
+        if start.is_partial:
+            self._screen.tell(f"only the nearest {MOST_DIRECTORIES:,} directories are watched")
         self._changed.set()
         async for paths in changes(self._plan.roots, start):
             names = ", ".join(path.name for path in paths[:3]) + (" …" if len(paths) > 3 else "")  # noqa: PLR2004 - a line's worth
@@ -228,9 +232,15 @@ class Session:
             except Exception as error:
                 if not is_transient(error):
                     raise
+                await self._revive()
                 self._outage = f"the database does not answer: {str(error).partition(chr(10))[0]}"
                 self._show()
             await asyncio.sleep(max(INTERVAL, SHARE * (monotonic() - began)))
+
+    async def _revive(self) -> None:
+        if self._plan.revive is not None:
+            with suppress(PgflowError):
+                await asyncio.to_thread(self._plan.revive)
 
     async def _look_once(self) -> None:
         running, ended = await self._runs.look(self._flows, self._queues)
