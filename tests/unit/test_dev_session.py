@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ import pytest
 
 from pgflow.dev.rerun import Rerun
 from pgflow.dev.session import Plan, Session
-from pgflow.errors import PgflowError, RunNotFound, UsageError
+from pgflow.errors import ConnectionFailed, PgflowError, RunNotFound, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -208,6 +209,22 @@ async def test_an_outage_at_the_start_is_no_mistake_of_the_code_and_is_tried_aga
     await running
     assert told.texts[0] == "tried again in 0.001 s: PGF000: no answer"
     assert not any(text.startswith("broken") for text in told.texts)
+
+
+async def test_a_server_that_does_not_answer_is_started_again(stage: Stage) -> None:
+    class Gone(Looks):
+        async def look(self, _flows: object, _queues: object) -> tuple[list[Any], list[Any]]:
+            raise ConnectionFailed("no answer")
+
+    revived = threading.Event()
+    stage.editions = [edition := Edition()]
+    made = session(Gone(), Told(), Server())
+    made._plan = replace(made._plan, revive=revived.set)
+    running = asyncio.create_task(made.run())
+    await until(revived.is_set)
+    os.kill(os.getpid(), signal.SIGINT)
+    edition.may_end.set()
+    assert await running == 0
 
 
 async def test_a_run_that_was_deleted_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
