@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pgflow import Client, Database
-from pgflow.cli.dev import conclude, greet
+from pgflow.cli.dev import conclude, greet, start_line
 from pgflow.dev.board import Runs
 from pgflow.dev.edition import WorkerOptions
 from pgflow.dev.output import WorkerOutput
@@ -123,8 +123,9 @@ async def session(project: Path, dsn: str) -> Camera:
     plan = Plan(
         options=options,
         roots=[project],
+        revive=None,
         input=lambda: {"products": 60},
-        greet=lambda flows: greet(camera, ["app.py"], flows, dsn),
+        greet=lambda flows, serves: greet(camera, serves, start_line(["app.py"], flows, None), dsn),
     )
     async with Database.connect(dsn) as database, WorkerOutput(camera.printed) as output:
         work = Session(plan, database, Runs(database, conclude), camera, output.write_end)

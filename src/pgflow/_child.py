@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pgflow._isolation import pack, read_message
+from pgflow._isolation import closed_on_error, pack, read_message
 
 if TYPE_CHECKING:
     import signal
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 _BOOTSTRAP = """
 import json, sys
-descriptor, sys.path[:] = json.loads(sys.argv[1])
+descriptor, sys.path[:] = json.loads(sys.argv.pop())
 from pgflow._worker_process import main
 sys.exit(main(descriptor))
 """
+
+SECOND_LOOK = 2.0
+"""Seconds more for a silent child: if it was this process that slept, what the child said meanwhile is still to be read."""
 
 
 class ChildSilent(Exception):  # noqa: N818 - an event, not a fault of this process
@@ -49,7 +52,7 @@ class Child:
         What it prints goes to the file descriptor `output` as it is printed, else where this process's does.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, closed_on_error(ours):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-c",
@@ -82,14 +85,21 @@ class Child:
         limit = start
         while True:
             try:
-                async with asyncio.timeout(limit):
-                    message = await read_message(self._reader)
-                limit = patience
-            except TimeoutError as error:
-                raise ChildSilent from error
+                message = await self._next(limit)
             except (EOFError, ConnectionError):
                 return
+            limit = patience
             yield message
+
+    async def _next(self, patience: float) -> Mapping[str, Any]:
+        reading = asyncio.ensure_future(read_message(self._reader))
+        try:
+            for limit in (patience, SECOND_LOOK):
+                if (await asyncio.wait({reading}, timeout=limit))[0]:
+                    return reading.result()
+            raise ChildSilent
+        finally:
+            reading.cancel()
 
     async def wait(self) -> int:
         """Return its exit code; negative for a signal."""

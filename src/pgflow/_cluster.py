@@ -125,7 +125,7 @@ class Cluster:
         """Create the directory, out of version control's sight; PermissionDenied if it cannot be used."""
         try:
             if not self.directory.exists():
-                self.directory.mkdir(parents=True)
+                self.directory.mkdir(parents=True, exist_ok=True)  # another may be faster
                 if self.directory.parent.name == ".pgflow":
                     (self.directory.parent / ".gitignore").write_text("*\n")
             if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):

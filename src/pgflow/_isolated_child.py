@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import importlib
 import logging
 import os
@@ -83,6 +84,14 @@ class _ForwardedLogs(logging.Handler):
         self._plain = set(vars(logging.makeLogRecord({})))
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._send(record)
+        except OSError:
+            raise  # the worker is gone
+        except Exception:  # noqa: BLE001 - no log record may fail a task: logging's own way
+            self.handleError(record)
+
+    def _send(self, record: logging.LogRecord) -> None:
         fields = {
             name: value
             for name, value in vars(record).items()
@@ -97,11 +106,13 @@ class _ForwardedLogs(logging.Handler):
         self._parent.send({"log": fields})
 
 
-def main(descriptor: int, main_file: str | None, main_module: str | None) -> None:
+def main(descriptor: int, lifeline: int, main_file: str | None, main_module: str | None) -> None:
     """Serve until the parent closes the socket."""
     # The worker decides what becomes of its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.set_inheritable(descriptor, False)
+    for inherited in (descriptor, lifeline):
+        os.set_inheritable(inherited, False)
+    _die_with(lifeline)
     Border.inside = True
     parent = _Parent(socket.socket(fileno=descriptor))
     logging.getLogger().addHandler(_ForwardedLogs(parent))
@@ -120,6 +131,15 @@ def main(descriptor: int, main_file: str | None, main_module: str | None) -> Non
         except BaseException as error:  # noqa: BLE001 - importing runs user code
             outcome = failure(error)
         parent.send(_message(outcome) | _memory_note(outcome, limit))
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill this process's group when the worker is gone: a handler that holds the GIL stops all threads."""
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
 @contextmanager

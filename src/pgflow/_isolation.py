@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,7 +20,7 @@ import orjson
 from pgflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     Message = Mapping[str, Any]
     Answer = Callable[[Message], Awaitable[Message | None]]
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("!I")
 _BOOTSTRAP = """
 import json, sys
-descriptor, sys.path[:], file, module = json.loads(sys.argv[1])
+descriptors, sys.path[:], file, module = json.loads(sys.argv.pop())
 from pgflow._isolated_child import main
-main(descriptor, file, module)
+main(*descriptors, file, module)
 """
 
 
@@ -74,6 +74,17 @@ def _read_exactly(connection: socket.socket, size: int) -> bytes:
             raise EOFError
         chunks += chunk
     return bytes(chunks)
+
+
+@contextmanager
+def closed_on_error(*connections: socket.socket) -> Iterator[None]:
+    """Close the connections if what they are for does not come about."""
+    try:
+        yield
+    except BaseException:
+        for connection in connections:
+            connection.close()
+        raise
 
 
 async def read_message(reader: asyncio.StreamReader) -> dict[str, Any]:
@@ -139,27 +150,32 @@ class _Process:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        life: socket.socket,
     ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._life = life
+        """When it is closed, as by the end of this process, the kernel kills the other one's group (Linux)."""
+        self._end = asyncio.create_task(self._clean_up())
 
     @classmethod
     async def start(cls) -> _Process:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        (ours, theirs), (life, lifeline) = socket.socketpair(), socket.socketpair()
+        descriptors = [theirs.fileno(), lifeline.fileno()]
+        with theirs, lifeline, closed_on_error(ours, life):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-c",
                 _BOOTSTRAP,
-                orjson.dumps([theirs.fileno(), sys.path, *main_module()]).decode(),
+                orjson.dumps([descriptors, sys.path, *main_module()]).decode(),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=descriptors,
                 # With a group of its own, the programs that a handler has started can be killed with it.
                 process_group=0,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, life)
 
     @property
     def is_alive(self) -> bool:
@@ -182,18 +198,26 @@ class _Process:
 
     async def kill(self) -> None:
         """Kill the process, and what it has started."""
-        with suppress(ProcessLookupError):
-            # The id of a process that has been waited for may be somebody else's by now.
-            if self._process.returncode is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
+        # The id of a process that has been waited for may be somebody else's by now; its group has been seen to.
+        if self._process.returncode is None:
+            self._kill_group()
         self._writer.close()
+        await self._end
+
+    async def _clean_up(self) -> None:
+        """Kill what the process has started and left behind: at once, while nobody else can have its id."""
         await self._process.wait()
+        self._kill_group()
+        self._life.close()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a group of zombies
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _read(self) -> dict[str, Any]:
         frame = asyncio.ensure_future(read_message(self._reader))
-        end = asyncio.ensure_future(self._process.wait())
         try:
-            await asyncio.wait({frame, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({frame, self._end}, return_when=asyncio.FIRST_COMPLETED)
             if frame.done():
                 return frame.result()
             # What it wrote before it died still counts; what never comes must not be waited for.
@@ -202,7 +226,6 @@ class _Process:
             raise EOFError from error
         finally:
             frame.cancel()
-            end.cancel()
 
     async def _describe_end(self) -> str:
         with suppress(TimeoutError):

@@ -22,6 +22,8 @@ from pgflow.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
     from typing import LiteralString
     from uuid import UUID
 
@@ -34,6 +36,9 @@ R = TypeVar("R", bound=Row)
 CONDITIONAL_STEPS = """select step_slug from pgflow.steps
   where flow_slug = %s and num_nonnulls(required_input_pattern, forbidden_input_pattern) > 0
   order by step_index"""
+
+IN_PROGRESS = "and completed_at is null and failed_at is null and cancelled_at is null"
+"""As runs_live_idx has it."""
 
 
 class LeafResult(NamedTuple):
@@ -58,6 +63,11 @@ class RunFailure(NamedTuple):
 
 class Reads:
     """Reads, each a statement of its own; lists are ordered and limited."""
+
+    async def now(self) -> datetime:
+        """Return the server's time, which is that of all records."""
+        now: datetime = (await self._fetch("select clock_timestamp()"))[0][0]
+        return now
 
     async def _fetch(
         self,
@@ -93,6 +103,20 @@ class Reads:
             order by started_at desc, run_id limit %s
           )) order by started_at desc, run_id"""
         return await self._read(RunSummary, source, flow_slug, flow_slug, status, status, limit)
+
+    async def runs_served(
+        self, flows: Sequence[str], queues: Sequence[str], *, is_live: bool = False, limit: int = 50
+    ) -> list[RunSummary]:
+        """Return the latest runs, or those in progress, of the flows and of all that have a step on one of the queues."""
+        source = f"""from pgflow.run_summary where run_id = any(array(
+            select run_id from pgflow.runs
+            where flow_slug = any(array(
+                select unnest(%s::text[])
+                union select flow_slug from pgflow.steps where opt_queue = any(%s::text[])
+              )) {IN_PROGRESS if is_live else ""}
+            order by started_at desc, run_id limit %s
+          )) order by started_at desc, run_id"""  # noqa: S608 - our own words
+        return await self._read(RunSummary, source, list(flows), list(queues), limit)
 
     async def run_summary(self, run_id: UUID) -> RunSummary | None:
         """Return a run with its counts."""

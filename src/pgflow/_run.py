@@ -12,13 +12,13 @@ from psycopg import errors as server
 from pgflow._result import Result
 from pgflow.codec import Where, decode_json
 from pgflow.database import is_transient
-from pgflow.errors import PgflowError, RunCancelled, RunFailed, RunNotFound, UsageError, WaitTimeout
+from pgflow.errors import RunCancelled, RunFailed, RunNotFound, UsageError, WaitTimeout
 from pgflow.flow import Flow
 from pgflow.listener import RESYNC, EventStream, Listener, RunEvent
 from pgflow.records import RunStatus, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from decimal import Decimal
     from uuid import UUID
 
@@ -176,23 +176,13 @@ class Run:
     async def _end(self) -> RunStatus:
         stream = Listener.of(self._database).events(self.id)
         pause = FIRST_POLL
-        while not (status := await self._status_in_spite_of_outages()).is_final:
+        while not (status := await in_spite_of_outages(self.status)).is_final:
             if Listener.of(self._database).is_listening():
                 await self._heard_of_run(stream)
             else:
                 await stream.next(pause)
                 pause = min(LAST_POLL, pause * 1.5)
         return status
-
-    async def _status_in_spite_of_outages(self) -> RunStatus:
-        until = asyncio.get_running_loop().time() + OUTAGE
-        while True:
-            try:
-                return await self.status()
-            except PgflowError as error:
-                if not is_transient(error) or asyncio.get_running_loop().time() > until:
-                    raise
-            await asyncio.sleep(LAST_POLL)
 
     async def _heard_of_run(self, stream: EventStream) -> None:
         """Wait for an event of the run itself, a while at most."""
@@ -232,6 +222,18 @@ class Run:
             items += [task.output and vault.open(task.output, where) for task in page]
             after = page[-1].task_index
         return items
+
+
+async def in_spite_of_outages(read: Callable[[], Awaitable[T]]) -> T:
+    """Read again and again while the server is gone, for OUTAGE seconds at most."""
+    until = asyncio.get_running_loop().time() + OUTAGE
+    while True:
+        try:
+            return await read()
+        except Exception as error:
+            if not is_transient(error) or asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(LAST_POLL)
 
 
 async def steered(call: Awaitable[RunRecord | None], run_id: UUID) -> RunRecord:

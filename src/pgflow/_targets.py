@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _HINT = "A target looks like app.flows:campaign or flows.py:campaign."
+_GUARD = "Put what runs the program under `if __name__ == '__main__':`."
 
 
 def load_flows(target: str) -> list[Flow[Any]]:
@@ -85,7 +86,7 @@ def _import(place: str, target: str) -> ModuleType:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise _failed(f"importing {place}", error) from error
         raise UsageError(f"there is no module '{place}'", hint=_HINT) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(f"importing {place}", error) from error
 
 
@@ -106,7 +107,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
         raise _failed(f"running {_short(str(path))}", error) from error
     return module
@@ -127,16 +128,18 @@ def places_of(error: DefinitionError, flows: Iterable[Flow[Any]]) -> list[str]:
     return found
 
 
-def _failed(what: str, error: Exception) -> UsageError:
+def _failed(what: str, error: Exception | SystemExit) -> UsageError:
     """Say what an import raised, and where: the user's own line, not the libraries' below it."""
     text = str(error)
+    hint = _GUARD if isinstance(error, SystemExit) else None
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         text = error.msg
         lines = _mistake(error.filename, error.lineno, error.text or "", error.offset)
     else:
         own = [frame for frame in _frames(error) if _is_own(frame[0])]
         lines = _mistake(*own[-1]) if own else iter(())
-    return UsageError("\n    ".join([f"{what} failed: {type(error).__name__}: {text}", *lines]))
+    message = "\n    ".join([f"{what} failed: {type(error).__name__}: {text}", *lines])
+    return UsageError(message, hint=hint)
 
 
 def _mistake(
@@ -155,7 +158,7 @@ def _mistake(
             yield f"  {' ' * max(0, offset - 1 - indent)}^"
 
 
-def _frames(error: Exception) -> Iterator[tuple[str, int]]:
+def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
     trace = error.__traceback__
     while trace is not None:
         yield trace.tb_frame.f_code.co_filename, trace.tb_lineno

@@ -15,6 +15,7 @@ from pgflow._isolation import pack, read_frame
 from pgflow._logs import configure_logging
 from pgflow._targets import places_of
 from pgflow._vault import load_value_codec
+from pgflow.database import is_transient
 from pgflow.embedded import resolve_dsn
 from pgflow.errors import DefinitionError, PgflowError
 from pgflow.plan import Handlers
@@ -40,14 +41,14 @@ def main(descriptor: int) -> int:
     try:
         asyncio.run(_work(connection, config))
     except PgflowError as error:
-        connection.sendall(pack({"error": str(error)}))
+        connection.sendall(pack({"error": str(error), "outage": is_transient(error)}))
         return BAD_START
     return 0
 
 
 async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
     work = load_work(config["targets"])
-    flows = [] if isinstance(work, Handlers) else work
+    flows, queues = ([], work.queues) if isinstance(work, Handlers) else (work, [])
     for flow in flows:
         try:
             flow.validate()
@@ -65,8 +66,8 @@ async def _work(connection: socket.socket, config: dict[str, Any]) -> None:
     )
     arguments = (connection, worker, config["drain_timeout"])
     threading.Thread(target=_attend, args=arguments, daemon=True, name="pgflow-parent").start()
-    slugs = [flow.slug for flow in flows]
-    announce = asyncio.create_task(_announce(connection, worker, slugs))
+    served = {"flows": [flow.slug for flow in flows], "queues": queues}
+    announce = asyncio.create_task(_announce(connection, worker, served))
     try:
         await worker.run(signals=True)
     finally:
@@ -80,9 +81,11 @@ def _end_anyway() -> None:
     os._exit(1)
 
 
-async def _announce(connection: socket.socket, worker: Worker, flows: list[str]) -> None:
+async def _announce(
+    connection: socket.socket, worker: Worker, served: dict[str, list[str]]
+) -> None:
     await worker.started.wait()
-    connection.sendall(pack({"ready": str(worker.worker_id), "flows": flows}))
+    connection.sendall(pack({"ready": str(worker.worker_id), **served}))
     await worker.stopping.wait()
     connection.sendall(pack({"stopping": True}))
 

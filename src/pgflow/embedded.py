@@ -46,13 +46,15 @@ _shared: dict[Path, EmbeddedServer] = {}
 def resolve_dsn(dsn: str | None = None) -> str:
     """Return the DSN given, else PGFLOW_DSN, else that of the project's embedded server, started when needed.
 
-    The embedded server then runs at least until this process ends.
+    The embedded server then runs at least until this process ends; one that has crashed is started again by the next call.
     """
     if given := dsn or os.environ.get("PGFLOW_DSN"):
         return given
     directory = default_directory()
     if directory not in _shared:
         _shared[directory] = EmbeddedServer.ensure(directory)
+    else:
+        _shared[directory].start()
     return _shared[directory].dsn
 
 
@@ -218,13 +220,22 @@ class EmbeddedServer:
             return False
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # gone, and its number may be another user's
             return False
-        process = Path(f"/proc/{pid}")
-        if not process.exists():  # a system without /proc
-            return True
+        if not Path("/proc/self").exists():
+            return self._is_listed(pid)
         with suppress(OSError):
-            return (process / "cwd").readlink() == self._cluster.data
+            return Path(f"/proc/{pid}/cwd").readlink() == self._cluster.data
+        return False
+
+    def _is_listed(self, pid: int) -> bool:
+        """Tell whether `ps` has the process as the server of this directory; for systems without /proc."""
+        import subprocess  # noqa: PLC0415 - start-up time
+
+        command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        with suppress(OSError):
+            listed = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - a list, no shell
+            return f"-D {self._cluster.data} " in listed.stdout
         return False
 
     # Starting

@@ -7,6 +7,7 @@ server of the project, whose schema is installed by itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -35,6 +36,13 @@ InputT = TypeVar("InputT")
 CONCURRENCY = 100
 DRAIN_TIMEOUT = 5.0
 """Seconds for tasks of other runs that this process performs, once its own run is over."""
+
+INTERRUPTED = (
+    "interrupted; the run %(run)s goes on when a worker serves its flow"
+    " (look at it: pgflow show %(run)s; end it: pgflow cancel %(run)s)"
+)
+
+_log = logging.getLogger("pgflow.execute")
 
 
 @overload
@@ -213,6 +221,7 @@ async def _perform(
     worker = Worker(database, flows, concurrency=concurrency, drain_timeout=DRAIN_TIMEOUT)
     working = asyncio.create_task(worker.run_until(run.id))
     waiting = asyncio.create_task(run.watch(limit) if live else run.wait(limit))
+    is_interrupted = False
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -220,13 +229,16 @@ async def _perform(
         await waiting
     except (RunFailed, RunCancelled):
         raise
-    except BaseException:
+    except BaseException as error:
         worker.stop(now=True)
+        is_interrupted = isinstance(error, asyncio.CancelledError)
         raise
     finally:
         waiting.cancel()
         worker.stop()
         await asyncio.gather(working, waiting, return_exceptions=True)
+        if is_interrupted:
+            _log.warning(INTERRUPTED, {"run": run.id})
     return await run.result()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import time
@@ -69,8 +70,12 @@ class Supervisor:
         self.restarts = 0
         self.error: str | None = None
         """Why a worker could not start, or could not go on: the latest such text."""
+        self.met_outage = False
+        """Whether that was by the fault of the server, or of the way to it: it may work later."""
         self.flows: list[str] = []
         """Slugs of the flows that the children serve, once one is ready."""
+        self.queues: list[str] = []
+        """Queues of the handlers that they serve instead, where plans name them."""
         self._processes = processes
         self._dsn = dsn
         self._silent_after = silent_after
@@ -141,8 +146,8 @@ class Supervisor:
             await self._ready.wait_for(
                 lambda: len(self._workers) == self._processes or self._stopping.is_set()
             )
-        if self.error is not None and not self._worked:
-            raise PgflowError(self.error)
+        if self._stopping.is_set() and not self._worked:
+            raise PgflowError(self.error or "the workers have ended before they could work")
 
     async def quiet(self) -> None:
         """Wait, after `stop`, until no child takes on tasks any more; they may still drain."""
@@ -163,6 +168,9 @@ class Supervisor:
     def kill(self) -> None:
         """Kill all children at once; their tasks start again when their leases end."""
         self.stop()
+        self._send_kill()
+
+    def _send_kill(self) -> None:
         for child in self._children.values():
             child.send_signal(signal.SIGKILL)
 
@@ -185,7 +193,14 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _run_child(self, slot: int) -> int:
-        child = self._children[slot] = await Child.start(self._config, self._output)
+        try:
+            child = await Child.start(self._config, self._output)
+        except OSError as error:
+            # Too many processes or files, for the moment: the other slots work on.
+            self.error = f"worker {slot} could not be started: {error}"
+            _log.error("%s", self.error)
+            return os.EX_OSERR
+        self._children[slot] = child
         if self._stopping.is_set():
             child.send_signal(signal.SIGTERM)
         try:
@@ -213,16 +228,16 @@ class Supervisor:
         first = max(self._silent_after, START_PATIENCE)
         async for message in child.messages(self._silent_after, first):
             match message:
-                case {"ready": str(worker_id), "flows": list(flows)}:
+                case {"ready": str(worker_id), "flows": list(flows), "queues": list(queues)}:
                     self._workers[slot] = UUID(worker_id)
-                    self.flows = flows
+                    self.flows, self.queues = flows, queues
                     self._worked = True
                     await self._tell_ready()
                 case {"stopping": True}:
                     self._workers.pop(slot, None)
                     await self._tell_ready()
-                case {"error": str(text)}:
-                    self.error = text
+                case {"error": str(text), "outage": bool(is_outage)}:
+                    self.error, self.met_outage = text, is_outage
                     _log.error("%s", text)
                 case _:
                     pass
@@ -234,4 +249,4 @@ class Supervisor:
     def _kill_late(self) -> None:
         for slot in self._children:
             _log.error("worker %d did not end in time: killed", slot)
-        self.kill()
+        self._send_kill()

@@ -74,6 +74,30 @@ def talk(_: Any) -> Any:
     return task.run_input
 
 
+def log_badly(_: Any) -> str:
+    """Log what cannot be formatted, or cannot be sent."""
+    task = current_task()
+    task.logger.warning("%d", "no number")
+    task.logger.warning("half a character: \ud800")
+    task.logger.warning("large", extra={"n": 2**70})
+    task.logger.warning("after all")
+    return "done"
+
+
+def leave_program(pid_file: str) -> None:
+    """Start a program that takes long, and crash beside it."""
+    program = subprocess.Popen(["sleep", "600"])
+    Path(pid_file).write_text(str(program.pid))
+    os._exit(3)
+
+
+def hang_beside_program(pid_file: str) -> None:
+    """Start a program, then hold the GIL for as long as it takes."""
+    program = subprocess.Popen(["sleep", "600"])
+    Path(pid_file).write_text(f"{os.getpid()} {program.pid}")
+    hang(None)
+
+
 def transact(_: Any) -> None:
     """Ask for what an isolated handler cannot have."""
     with current_task().transaction():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,26 +17,33 @@ import pytest
 
 from pgflow.cli.app import main
 from pgflow.cli.new import KINDS
+from pgflow.errors import SchemaMismatch
 from tests.support.command import Command
+from tests.support.worker_processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MODEL = """
-import sys
+WITH_MODEL = """
+import os, runpy, sys, threading
 from http.server import ThreadingHTTPServer
 from test_app import Model
 
 Model.requests = []
-server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
-print(server.server_port, flush=True)
-server.serve_forever()
+with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ["OPENAI_BASE_URL"] = f"http://127.0.0.1:{server.server_port}"
+    sys.argv[:] = ["app.py", "How long?"]
+    runpy.run_path("app.py", run_name="__main__")
+    server.shutdown()
 """
+"""Runs app.py beside the model that the project's own tests have."""
 PRINTED = {
     "static": "Hello Ada! Hello Grace! Hello Edsger!",
     "dynamic": "{'items': 10, 'total': 285}",
     "agent": "It took 7417 and 3705 days.",
 }
+RULES = "E,F,W,I,B,UP,SIM,RUF,PERF,PTH"
 FILES = {"app.py", "test_app.py", "pyproject.toml", "README.md", ".gitignore"}
 
 
@@ -52,24 +59,6 @@ def python(
         timeout=300,
         check=False,
     )
-
-
-@contextmanager
-def model(project: Path) -> Iterator[str]:
-    """Serve the model that the project's own tests have; give its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", MODEL],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -107,9 +96,7 @@ def test_a_new_project_passes_its_own_tests_and_runs(
         alone = python(project.directory, environment, "app.py")
         assert (alone.returncode, alone.stdout) == (1, "")
         assert alone.stderr.startswith("Set OPENAI_API_KEY")
-        with model(project.directory) as address:
-            environment["OPENAI_BASE_URL"] = address
-            run = python(project.directory, environment, "app.py", "How long?")
+        run = python(project.directory, environment, "-c", WITH_MODEL)
     else:
         run = python(project.directory, environment, "app.py")
     assert run.returncode == 0, run.stderr
@@ -119,18 +106,39 @@ def test_a_new_project_passes_its_own_tests_and_runs(
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_new_projects_are_clean(tmp_path: Path) -> None:
-    # One cache for all, since mypy reads the libraries below them for most of its time.
-    mypy = ("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), ".")
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    together = tmp_path / "together"
+    together.mkdir()
     for template in KINDS:
         (tmp_path / template).mkdir()
         project = make(tmp_path / template, template).directory
-        for arguments in (
-            ("ruff", "format", "--isolated", "--check", "."),
-            ("ruff", "check", "--isolated", "--select", "E,F,W,I,B,UP,SIM,RUF,PERF,PTH", "."),
-            mypy,
-        ):
-            done = python(project, os.environ, "-m", *arguments)
-            assert done.returncode == 0, done.stdout + done.stderr
+        clean(project, ruff, "format", "--isolated", "--check", ".")
+        clean(project, ruff, "check", "--isolated", "--select", RULES, ".")
+        for name in ("app", "test_app"):
+            text = (project / f"{name}.py").read_text()
+            renamed = text.replace("from app import", f"from {template}_app import")
+            (together / f"{name.replace('app', template)}_app.py").write_text(renamed)
+    # All at once and with a cache that stays, since mypy reads the libraries below them for most of its time.
+    cache = str(ROOT / ".mypy_cache" / "new-projects")
+    clean(together, sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, ".")
+
+
+def clean(directory: Path, *command: str) -> None:
+    """Run a check that finds nothing."""
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_server_of_ones_own_is_left_to_pgflow_init(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make(tmp_path, "dynamic").directory
+    monkeypatch.setenv("PGFLOW_DSN", empty_database_url)
+    app = runpy.run_path(str(project / "app.py"))
+    with pytest.raises(SchemaMismatch, match="pgflow init"):
+        await app["run_plan"]({"steps": []}, size=1)
 
 
 @pytest.mark.slow

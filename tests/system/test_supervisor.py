@@ -123,7 +123,8 @@ async def test_restarts_back_off(database_url: str, monkeypatch: pytest.MonkeyPa
     assert 0.15 < waits[2] < 0.26
 
 
-async def test_silent_child_is_killed(database_url: str) -> None:
+async def test_silent_child_is_killed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgflow._child.SECOND_LOOK", 0.1)
     supervisor = Supervisor(CRASHING, processes=1, dsn=database_url, silent_after=3)
     async with supervisor:
         await supervisor.ready()

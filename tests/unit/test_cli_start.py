@@ -5,9 +5,14 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+from importlib import import_module
 from resource import RUSAGE_CHILDREN, getrusage
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 HEAVY = {
     "psycopg",
@@ -81,6 +86,23 @@ def test_every_command_of_the_table_exists_and_has_its_own_help() -> None:
     for name in COMMANDS:
         text = python("-m", "pgflow", name, "--help").stdout
         assert text.startswith(f"Usage: pgflow {name}")
+
+
+def test_an_argument_that_is_a_commands_name_imports_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`pgflow new demo` must not ask for what `pgflow demo` needs."""
+    from pgflow.cli import app
+
+    imported: list[str] = []
+
+    def note(name: str) -> ModuleType:
+        imported.append(name)
+        return import_module(name)
+
+    monkeypatch.setattr(app, "import_module", note)
+    app.build(["--debug", "new", "demo", "--template", "dev"])
+    assert imported == ["pgflow.cli.new"]
 
 
 def test_cpu_time_is_measured_at_all() -> None:

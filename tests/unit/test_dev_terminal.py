@@ -131,7 +131,7 @@ def test_the_state_is_said(state: str, words: str) -> None:
 
 
 def test_without_runs_it_says_so() -> None:
-    assert draw(board(flows=["hello", "other"]))[-1] == "No runs yet of hello, other."
+    assert draw(board(serves=["hello", "other"]))[-1] == "No runs yet of hello, other."
 
 
 def test_what_handlers_print_cannot_steer_the_terminal() -> None:

@@ -46,6 +46,9 @@ def test_a_large_place_is_watched_in_part_the_nearest_first(
     monkeypatch.setattr(watching, "MOST_DIRECTORIES", 3)
     make(tmp_path, "a/x.py", "a/deep/x.py", "b/x.py", "c/x.py")
     assert found(tmp_path) == {"a/x.py", "b/x.py"}
+    assert Sources.below([tmp_path]).is_partial
+    monkeypatch.undo()
+    assert not Sources.below([tmp_path]).is_partial
 
 
 def test_new_different_and_absent_files_are_changes(tmp_path: Path) -> None:
@@ -83,6 +86,25 @@ async def test_changes_come_as_they_are_made_also_in_new_directories(tmp_path: P
         assert await next_names(stream) == {"helper.py"}
         (tmp_path / "fresh" / "helper.py").unlink()
         assert await next_names(stream) == {"helper.py"}
+    finally:
+        await stream.aclose()
+
+
+async def test_without_notifications_comparing_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> AsyncGenerator[None, None]:
+        for _try in (1,):
+            raise OSError(28, "OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr(watching, "awatch", refuse)
+    monkeypatch.setattr(watching, "LOOK", 1)
+    make(tmp_path, "app.py")
+    stream = changes([tmp_path], Sources.below([tmp_path]))
+    try:
+        (tmp_path / "app.py").write_text("a = 1")
+        assert await next_names(stream) == {"app.py"}
     finally:
         await stream.aclose()
 

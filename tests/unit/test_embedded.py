@@ -391,6 +391,8 @@ def test_the_projects_embedded_server_comes_last(
     monkeypatch.setattr("pgflow.embedded._shared", shared)
     assert resolve_dsn() == resolve_dsn()
     assert one(resolve_dsn(), "select 1") == 1
+    shared[directory].stop("immediate")
+    assert one(resolve_dsn(), "select 1") == 1, "started again after a crash"
     shared[directory].close()
 
 

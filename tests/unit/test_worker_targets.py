@@ -101,6 +101,10 @@ def test_wrong_targets_are_explained(module: Path, target: str, text: str) -> No
             "from pgflow import execute, Flow\nexecute(Flow('x'), concurrency=0)\n",
             ["", "wrong_target.py:2", "  execute("],
         ),
+        (
+            "import argparse\nargparse.ArgumentParser(exit_on_error=False).exit(2)\n",
+            ["SystemExit: 2", "wrong_target.py:2", "  argparse."],
+        ),
     ],
 )
 def test_a_mistake_is_shown_with_the_users_own_line(

@@ -81,7 +81,7 @@ def _complain(error: PgflowError) -> NoReturn:
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
-    """Return the application, in which only the commands among the arguments are more than a name.
+    """Return the application, in which only the command that the arguments call is more than a name.
 
     Importing and inspecting all commands would double the time of `pgflow --help`.
     """
@@ -95,9 +95,10 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, (module, help_line) in COMMANDS.items():
         command = _placeholder
-        if name in arguments:
+        if name == called:
             command = getattr(import_module(f"pgflow.cli.{module}"), name)
         app.command(name, short_help=help_line)(command)
     return app

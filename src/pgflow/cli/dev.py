@@ -1,12 +1,14 @@
 """`pgflow dev`: workers that follow the code while it is written, with a live view of the runs."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from psycopg.conninfo import conninfo_to_dict
 
 from pgflow.cli.common import (
     VALUE_CODEC,
@@ -18,6 +20,7 @@ from pgflow.cli.common import (
 )
 from pgflow.cli.values import Shown
 from pgflow.database import Database
+from pgflow.embedded import resolve_dsn
 from pgflow.errors import UsageError
 from pgflow.live.follow import read_record
 from pgflow.live.text import one_line
@@ -43,7 +46,8 @@ def dev(
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="FLOW...", help="file.py or module, or one flow of it: file.py:flow."
+            metavar="FLOW...",
+            help="file.py or module, or one flow of it: file.py:flow; or file.py:handlers.",
         ),
     ],
     *,
@@ -128,8 +132,12 @@ async def _dev(
                 options=WorkerOptions(dsn=database.dsn, **options),
                 roots=roots,
                 input=given,
-                greet=lambda flows: greet(
-                    screen, options["targets"], flows, None if dsn else database.dsn
+                revive=None if dsn else resolve_dsn,
+                greet=lambda flows, serves: greet(
+                    screen,
+                    serves,
+                    start_line(options["targets"], flows, dsn),
+                    None if dsn else database.dsn,
                 ),
             )
             async with WorkerOutput(screen.printed) as output:
@@ -148,13 +156,24 @@ def choose_screen() -> Screen:
     return Terminal(Console(highlight=False))
 
 
-def greet(
-    screen: Screen, targets: Sequence[str], flows: Sequence[str], embedded: str | None
-) -> None:
-    """Say what is served, and how to start a run from elsewhere; an embedded server also tells its address."""
+def start_line(targets: Sequence[str], flows: Sequence[str], dsn: str | None) -> str:
+    """Return the command that starts a run from elsewhere; it shows no password.
+
+    >>> start_line(["app.py"], ["hello"], None)
+    'pgflow run app.py:hello --no-worker'
+    """
     place = targets[0].rpartition(":")[0] or targets[0]
-    screen.tell(f"serving {', '.join(flows)}; any change of a .py file reloads")
-    lines = [f"pgflow run {place}:{flows[0]} --no-worker"]
+    line = f"pgflow run {f'{place}:{flows[0]}' if flows else 'PLAN'} --no-worker"
+    if dsn is None or dsn == os.environ.get("PGFLOW_DSN"):
+        return line
+    is_open = "password" not in conninfo_to_dict(dsn)
+    return f"{line} --dsn {shlex.quote(dsn) if is_open else '…'}"
+
+
+def greet(screen: Screen, serves: Sequence[str], start: str, embedded: str | None) -> None:
+    """Say what is served, and how to start a run from elsewhere; an embedded server also tells its address."""
+    screen.tell(f"serving {', '.join(serves)}; any change of a .py file reloads")
+    lines = [start]
     where = "In another terminal:"
     if embedded is not None:
         where = "In another terminal of this project, on its own PostgreSQL, which runs as long as this does:"

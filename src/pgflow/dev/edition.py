@@ -55,6 +55,11 @@ class Edition:
         return self._supervisor.flows
 
     @property
+    def queues(self) -> list[str]:
+        """Queues of its handlers, where plans name them."""
+        return self._supervisor.queues
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of its workers."""
         return list(self._supervisor.pids.values())
@@ -68,6 +73,11 @@ class Edition:
     def error(self) -> str | None:
         """Why its workers do not start, or stopped."""
         return self._supervisor.error
+
+    @property
+    def met_outage(self) -> bool:
+        """Whether it was the server, not the code, that kept them from starting."""
+        return self._supervisor.met_outage
 
     @property
     def is_working(self) -> bool:

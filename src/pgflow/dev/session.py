@@ -15,12 +15,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgflow._background import stopped_by_signals
-from pgflow.client import Client
 from pgflow.database import is_transient
 from pgflow.dev.board import Board, Runs
 from pgflow.dev.edition import Edition
-from pgflow.dev.watching import Sources, changes
-from pgflow.errors import PgflowError, UsageError
+from pgflow.dev.rerun import Rerun
+from pgflow.dev.watching import MOST_DIRECTORIES, Sources, changes
+from pgflow.errors import PgflowError
 from pgflow.live.follow import INTERVAL, SHARE
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from pgflow._run import Run
     from pgflow.database import Database
     from pgflow.dev.edition import WorkerOptions
     from pgflow.dev.screen import Screen
 
 KILLED = 130
 """Exit code after a second Ctrl-C."""
+OUTAGE_PAUSE = 2.0
+"""Seconds until an edition is tried again that the server kept from starting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,10 @@ class Plan:
     roots: Sequence[Path]
     input: Callable[[], Any] | None
     """Gives the input of the run that each edition starts; none if it starts none."""
-    greet: Callable[[Sequence[str]], None]
-    """Called once, with the flows, when the first edition works."""
+    revive: Callable[[], object] | None
+    """Starts the server again if it has crashed; none for somebody else's."""
+    greet: Callable[[Sequence[str], Sequence[str]], None]
+    """Called once, with the flows, and what is served in words, when the first edition works."""
 
 
 class Session:
@@ -62,6 +65,7 @@ class Session:
         self._output = output
         self._editions: list[Edition] = []
         """Those whose workers live, the oldest first."""
+        self._retired_ones: set[Edition] = set()
         self._serving: Edition | None = None
         self._endings: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -72,13 +76,18 @@ class Session:
         self._problem: str | None = None
         self._outage: str | None = None
         self._flows: list[str] = []
-        self._run: Run | None = None
-        self._began = datetime.now(UTC)
+        self._queues: list[str] = []
+        self._rerun: Rerun | None = None
+        if plan.input is not None:
+            self._rerun = Rerun(database, plan.options.targets[0], plan.input)
+        self._began = datetime.min.replace(tzinfo=UTC)
+        """By the server's clock, as the ends of runs are."""
         self._told: set[tuple[UUID, datetime | None]] = set()
         self._board = Board(targets=" ".join(plan.options.targets), state="starting")
 
     async def run(self) -> int:
         """Work until a signal stops it; return the exit code."""
+        self._began = await self._database.now()
         with stopped_by_signals(self._stop), self._logging():
             work = [asyncio.create_task(p) for p in (self._watch(), self._serve(), self._look())]
             stopped = asyncio.create_task(self._stopping.wait())
@@ -125,6 +134,8 @@ class Session:
 
     async def _watch(self) -> None:
         start = await asyncio.to_thread(Sources.below, self._plan.roots)
+        if start.is_partial:
+            self._screen.tell(f"only the nearest {MOST_DIRECTORIES:,} directories are watched")
         self._changed.set()
         async for paths in changes(self._plan.roots, start):
             names = ", ".join(path.name for path in paths[:3]) + (" …" if len(paths) > 3 else "")  # noqa: PLR2004 - a line's worth
@@ -155,20 +166,32 @@ class Session:
         try:
             ready.result()
         except PgflowError as error:
-            self._problem = edition.error or str(error)
-            self._screen.broken(self._problem)
             self._retire(edition)
+            self._refuse(edition, edition.error or str(error))
             return
         former, self._serving = self._serving, edition
-        self._problem, self._flows = None, edition.flows
+        self._problem, self._flows, self._queues = None, edition.flows, edition.queues
         if former is None:
-            self._plan.greet(self._flows)
+            self._plan.greet(self._flows, self._serves)
         else:
             self._reloads += 1
             await self._retired(former)
-            self._screen.tell(f"reloaded: {', '.join(self._flows)}")
-        if self._plan.input is not None:
-            await self._start_run(self._plan.input)
+            self._screen.tell(f"reloaded: {', '.join(self._serves)}")
+        if self._rerun is not None:
+            await self._start_run(self._rerun)
+
+    def _refuse(self, edition: Edition, reason: str) -> None:
+        """Say why an edition does not work; what only the server is to blame for is tried again."""
+        if edition.met_outage:
+            self._screen.tell(f"tried again in {OUTAGE_PAUSE:g} s: {reason}", bad=True)
+            asyncio.get_running_loop().call_later(OUTAGE_PAUSE, self._changed.set)
+        else:
+            self._problem = reason
+            self._screen.broken(reason)
+
+    @property
+    def _serves(self) -> list[str]:
+        return self._flows or [f"plans on {queue}" for queue in self._queues]
 
     def _retire(self, edition: Edition) -> None:
         task = asyncio.create_task(self._retired(edition))
@@ -177,38 +200,28 @@ class Session:
 
     async def _retired(self, edition: Edition) -> None:
         """Stop an edition; return when it takes on nothing more, and forget it when it has ended."""
-        await edition.retire()
+        if edition in self._retired_ones:
+            return  # a second stop would have its workers give up their tasks
+        self._retired_ones.add(edition)
         ending = asyncio.create_task(self._ended(edition))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
+        await edition.retire()
 
     async def _ended(self, edition: Edition) -> None:
         await edition.ended()
         self._editions.remove(edition)
+        self._retired_ones.discard(edition)
 
     # Runs
 
-    async def _start_run(self, given: Callable[[], Any]) -> None:
-        """Start the run of an edition, in the place of the last edition's."""
+    async def _start_run(self, rerun: Rerun) -> None:
         try:
-            flow = self._flow_to_run()
-            value = given()
-            if self._run is not None and not (await self._run.status()).is_final:
-                await self._run.cancel("the code has changed, and pgflow dev starts another run")
-            self._run = await Client(self._database).start(flow, value)
+            await rerun.start(self._flows)
         except Exception as error:
             if not isinstance(error, PgflowError) and not is_transient(error):
                 raise
             self._screen.tell(f"no run was started: {error}", bad=True)
-
-    def _flow_to_run(self) -> str:
-        if len(self._flows) == 1:
-            return self._flows[0]
-        target = self._plan.options.targets[0].partition(":")[0]
-        raise UsageError(
-            f"--run is for one flow, and there are {len(self._flows)}: {', '.join(self._flows)}",
-            hint=f"Name it: pgflow dev {target}:{self._flows[0]} --run",
-        )
 
     async def _look(self) -> None:
         while True:
@@ -219,12 +232,18 @@ class Session:
             except Exception as error:
                 if not is_transient(error):
                     raise
+                await self._revive()
                 self._outage = f"the database does not answer: {str(error).partition(chr(10))[0]}"
                 self._show()
             await asyncio.sleep(max(INTERVAL, SHARE * (monotonic() - began)))
 
+    async def _revive(self) -> None:
+        if self._plan.revive is not None:
+            with suppress(PgflowError):
+                await asyncio.to_thread(self._plan.revive)
+
     async def _look_once(self) -> None:
-        running, ended = await self._runs.look(self._flows)
+        running, ended = await self._runs.look(self._flows, self._queues)
         for end in reversed(ended):
             identity = (end.run.run_id, end.run.finished_at)
             is_older = end.run.finished_at is not None and end.run.finished_at < self._began
@@ -247,7 +266,7 @@ class Session:
             targets=self._board.targets,
             state=state,
             workers=len(serving.pids) if serving else 0,
-            flows=self._flows,
+            serves=self._serves,
             born=serving.born if serving else None,
             reloads=self._reloads,
             restarts=serving.restarts if serving else 0,

@@ -112,8 +112,8 @@ class Picture:
         shown = board.ended[: max(0, min(MOST_ENDED, room))]
         for end in shown:
             yield ended_line(end, marks)
-        if not board.running and not shown and board.flows:
-            yield Text(f"No runs yet of {', '.join(board.flows)}.", style="dim")
+        if not board.running and not shown and board.serves:
+            yield Text(f"No runs yet of {', '.join(board.serves)}.", style="dim")
 
 
 def _trees(

@@ -25,6 +25,7 @@ LONGEST_SETTLE = 400
 LOOK = 1000
 """Milliseconds between two comparisons, where nothing notifies."""
 MOST_DIRECTORIES = 1000
+"""The nearest ones; changes in others are not seen."""
 _PRUNED = {"__pycache__", "node_modules", "site-packages"}
 
 
@@ -35,6 +36,8 @@ class Sources:
     directories: tuple[Path, ...] = ()
     files: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """Path -> time of the last change, size."""
+    is_partial: bool = False
+    """Whether there are more directories than are watched."""
 
     @classmethod
     def below(cls, roots: Iterable[Path]) -> Sources:
@@ -42,6 +45,7 @@ class Sources:
         directories = list(dict.fromkeys(roots))
         seen = set(directories)
         files: dict[Path, tuple[int, int]] = {}
+        is_partial = False
         for directory in directories:  # grows on the way
             with suppress(OSError), os.scandir(directory) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
@@ -50,10 +54,12 @@ class Sources:
                         with suppress(FileNotFoundError):  # replaced meanwhile
                             state = entry.stat()
                             files[path] = (state.st_mtime_ns, state.st_size)
-                    elif path not in seen and len(seen) < MOST_DIRECTORIES and _is_entered(entry):
+                    elif path not in seen and not is_partial and _is_entered(entry):
+                        if is_partial := len(seen) >= MOST_DIRECTORIES:
+                            continue
                         seen.add(path)
                         directories.append(path)
-        return cls(tuple(directories), files)
+        return cls(tuple(directories), files, is_partial)
 
     def changed_since(self, earlier: Sources) -> list[Path]:
         """Return what is new, different or gone."""
@@ -65,18 +71,8 @@ async def changes(roots: Sequence[Path], start: Sources) -> AsyncGenerator[list[
     """Yield the files that changed since `start`, again and again."""
     seen = start
     while True:
-        watched = [directory for directory in seen.directories if directory.is_dir()]
-        events = awatch(
-            *watched,
-            watch_filter=None,
-            recursive=False,
-            step=SETTLE,
-            debounce=LONGEST_SETTLE,
-            rust_timeout=LOOK,
-            yield_on_timeout=True,
-        )
-        async with aclosing(events):
-            async for _ in events:
+        async with aclosing(_hints(seen.directories)) as hints:
+            async for _ in hints:
                 now = await asyncio.to_thread(Sources.below, roots)
                 changed = now.changed_since(seen)
                 is_same_place = now.directories == seen.directories
@@ -86,6 +82,27 @@ async def changes(roots: Sequence[Path], start: Sources) -> AsyncGenerator[list[
                     yield changed
                 if not is_same_place:
                     break
+
+
+async def _hints(directories: Iterable[Path]) -> AsyncGenerator[None, None]:
+    """Yield when something may have changed, or after a while; end when the system refuses to notify."""
+    events = awatch(
+        *(directory for directory in directories if directory.is_dir()),
+        watch_filter=None,
+        recursive=False,
+        step=SETTLE,
+        debounce=LONGEST_SETTLE,
+        rust_timeout=LOOK,
+        yield_on_timeout=True,
+        ignore_permission_denied=True,
+    )
+    try:
+        async with aclosing(events):
+            async for _ in events:
+                yield
+    except Exception:  # noqa: BLE001 - no more watches left, a directory that has vanished: comparing is enough
+        await asyncio.sleep(LOOK / 1000)
+        yield
 
 
 def forget_compiled(paths: Iterable[Path]) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from pgflow._run import in_spite_of_outages
 from pgflow.errors import RunNotFound
 from pgflow.live.text import clock, count, one_line, say, seconds
 from pgflow.live.tree import RunTree, Snapshot
@@ -62,11 +63,11 @@ async def follow(
     *,
     interval: float = INTERVAL,
 ) -> Snapshot:
-    """Show the run again and again until it has ended; return how it ended."""
+    """Show the run again and again until it has ended; return how it ended. Bears outages as `Run.wait` does."""
     pace = Pace()
     while True:
         began = monotonic()
-        snapshot = await read_snapshot(database, run_id, pace)
+        snapshot = await in_spite_of_outages(lambda: read_snapshot(database, run_id, pace))
         show(snapshot)
         if snapshot.run.status.is_final:
             return snapshot
