@@ -221,7 +221,6 @@ async def _perform(
     worker = Worker(database, flows, concurrency=concurrency, drain_timeout=DRAIN_TIMEOUT)
     working = asyncio.create_task(worker.run_until(run.id))
     waiting = asyncio.create_task(run.watch(limit) if live else run.wait(limit))
-    is_interrupted = False
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -231,14 +230,13 @@ async def _perform(
         raise
     except BaseException as error:
         worker.stop(now=True)
-        is_interrupted = isinstance(error, asyncio.CancelledError)
+        if isinstance(error, asyncio.CancelledError):
+            _log.warning(INTERRUPTED, {"run": run.id})
         raise
     finally:
         waiting.cancel()
         worker.stop()
         await asyncio.gather(working, waiting, return_exceptions=True)
-        if is_interrupted:
-            _log.warning(INTERRUPTED, {"run": run.id})
     return await run.result()
 
 

@@ -1,14 +1,15 @@
-"""What the workers print: read from one pipe, line by line."""
+"""What the workers print, read from one pipe line by line, and what this process logs."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CHUNK = 1 << 16
 LAST_LINES = 1.0
@@ -50,3 +51,26 @@ class WorkerOutput:
                 self._take(line.decode(errors="replace").rstrip("\r"))
         if rest:
             self._take(rest.decode(errors="replace"))
+
+
+@contextmanager
+def logs_to(tell: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Give what pgflow logs in this process, the supervisor's warnings, to `tell` and to nobody else."""
+    logger, handler = logging.getLogger("pgflow"), _Teller(tell)
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
+class _Teller(logging.Handler):
+    def __init__(self, tell: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -18,13 +18,14 @@ from pgflow._background import stopped_by_signals
 from pgflow.database import is_transient
 from pgflow.dev.board import Board, Runs
 from pgflow.dev.edition import Edition
+from pgflow.dev.output import logs_to
 from pgflow.dev.rerun import Rerun
 from pgflow.dev.watching import MOST_DIRECTORIES, Sources, changes
 from pgflow.errors import PgflowError
 from pgflow.live.follow import INTERVAL, SHARE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -88,7 +89,7 @@ class Session:
     async def run(self) -> int:
         """Work until a signal stops it; return the exit code."""
         self._began = await self._database.now()
-        with stopped_by_signals(self._stop), self._logging():
+        with stopped_by_signals(self._stop), logs_to(self._tell_log):
             work = [asyncio.create_task(p) for p in (self._watch(), self._serve(), self._look())]
             stopped = asyncio.create_task(self._stopping.wait())
             try:
@@ -125,9 +126,7 @@ class Session:
         while self._endings:
             await asyncio.wait(self._endings)
         self._is_over = True
-        with suppress(
-            Exception
-        ):  # neither the server nor a reader need be there for the last picture
+        with suppress(Exception):  # neither server nor reader need be there for the last picture
             await self._look_once()
 
     # The code
@@ -278,30 +277,8 @@ class Session:
 
     # Logs
 
-    @contextmanager
-    def _logging(self) -> Iterator[None]:
-        """Show what this process logs, the supervisor's warnings, beside the rest."""
-        logger, handler = logging.getLogger("pgflow"), _Teller(self)
-        before = logger.propagate
-        logger.addHandler(handler)
-        logger.propagate = False
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.propagate = before
-
-    def tell_log(self, record: logging.LogRecord) -> None:
+    def _tell_log(self, record: logging.LogRecord) -> None:
         """Show a record, unless it only says what is wrong with the code: that is shown already."""
         text = record.getMessage()
         if not any(text == edition.error and not edition.is_ready for edition in self._editions):
             self._screen.tell(text, bad=record.levelno >= logging.ERROR)
-
-
-class _Teller(logging.Handler):
-    def __init__(self, session: Session) -> None:
-        super().__init__(logging.WARNING)
-        self._session = session
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._session.tell_log(record)
