@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -103,8 +104,10 @@ def test_every_row_is_loaded_once_or_in_quarantine(database_url: str, tmp_path: 
     assert picture.tag.endswith("svg")
     assert len(list(picture.iter("{http://www.w3.org/2000/svg}path"))) > 20
 
-    # It can be run again on the same database.
-    facts = run_pattern("etl", database_url, tmp_path, "--rows", "1000", timeout=90)
+    # It can be run again on the same database, and from a copy of the folder.
+    shutil.copytree(ROOT / "examples" / "etl", tmp_path / "home" / "etl")
+    home = tmp_path / "home"
+    facts = run_pattern("etl", database_url, tmp_path, "--rows", "1000", timeout=90, home=home)
     assert facts["bad_rows"] == 10
     assert all(facts["checks"].values()), facts
     assert query(database_url, "select count(*) from etl_example.orders") == [(1_000,)]

@@ -23,12 +23,22 @@ FOREIGN_MODEL = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "PGFLOW_MODEL"}
 
 
 def run_pattern(
-    name: str, dsn: str, out: Path, *arguments: str, timeout: float = 110, code: int = 0
+    name: str,
+    dsn: str,
+    out: Path,
+    *arguments: str,
+    timeout: float = 110,
+    code: int = 0,
+    home: Path | None = None,
 ) -> dict[str, Any]:
-    """Run `python -m examples.NAME --json --out DIRECTORY`; return the JSON document that it prints."""
+    """Run `python -m examples.NAME --json --out DIRECTORY`; return the JSON document that it prints.
+
+    With a `home`, run a copy of the folder that is there: `python -m NAME`.
+    """
+    module = name if home else f"examples.{name}"
     done = subprocess.run(
-        [sys.executable, "-m", f"examples.{name}", "--json", "--out", str(out), *arguments],
-        cwd=ROOT,
+        [sys.executable, "-m", module, "--json", "--out", str(out), *arguments],
+        cwd=home or ROOT,
         env=environment() | {"PGFLOW_DSN": dsn},
         capture_output=True,
         text=True,
@@ -61,7 +71,7 @@ def endpoint(
             self.end_headers()
             self.wfile.write(json.dumps(document or {}).encode())
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
             pass
 
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
