@@ -38,7 +38,7 @@ class Evidence:
 
     attempts: list[Row]
     calls: list[Row]
-    """The rows of agent.model_calls."""
+    """The rows of agent_example.model_calls."""
     account: list[Row]
     """The rows of token_account.sql."""
     requests: list[Row]
@@ -58,7 +58,8 @@ def gather(dsn: str, runs: list[UUID], services: str, stand_in: str | None) -> E
             (runs,),
         ).fetchall()
         calls = cursor.execute(
-            "select * from agent.model_calls where run_id = any (%s) order by recorded_at", (runs,)
+            "select * from agent_example.model_calls where run_id = any (%s) order by recorded_at",
+            (runs,),
         ).fetchall()
         account = cursor.execute(ACCOUNT.read_bytes(), {"runs": runs}).fetchall()
     requests = httpx.get(f"{services}/requests").raise_for_status().json()

@@ -63,14 +63,19 @@ async def respond(
     if turn.answer is None:
         conversation = conversation.after(turn.calls, results)
         turn = _checked(await ask(conversation, may_call=False), conversation)
-    text = turn.answer or ""
-    return Answer(text=text, results=conversation.results, doubts=doubts(text, conversation))
+    assert turn.answer is not None
+    found = doubts(turn.answer, conversation)
+    return Answer(text=turn.answer, results=conversation.results, doubts=found)
 
 
 def _checked(turn: Turn, conversation: Conversation) -> Turn:
-    """Refuse an answer with a figure that its source does not have, as long as an attempt is left."""
+    """Refuse an empty answer; one that is not what its sources say too, as long as an attempt is left."""
+    if turn.answer is None:
+        return turn
+    if not turn.answer.strip():
+        raise UngroundedError("the model's answer is empty")
     task = current_task()
-    found = doubts(turn.answer or "", conversation)
+    found = doubts(turn.answer, conversation)
     if found and task.attempt < task.max_attempts:
         raise UngroundedError("; ".join(found))
     return turn

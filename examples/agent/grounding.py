@@ -1,4 +1,4 @@
-"""Tells which figures of an answer do not stand in the output that the answer cites for them."""
+"""Tells which figures of an answer do not stand in the output that the answer cites for them, and whether it cites any."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CENT = Decimal("0.01")
 
 
 class UngroundedError(ValueError):
-    """An answer has a figure that its source does not have."""
+    """An answer is not what its sources say."""
 
 
 def figures(text: str) -> list[Decimal]:
@@ -31,7 +31,10 @@ def figures(text: str) -> list[Decimal]:
 
 
 def doubts(answer: str, conversation: Conversation) -> list[str]:
-    """Return what is wrong with an answer's figures; an empty list if each stands in its source."""
+    """Return what is wrong with an answer: nothing if it cites a source, and each figure stands in its own.
+
+    Without an output there is nothing to cite.
+    """
     outputs = {
         result.call.source: set(figures(orjson.dumps(result.output).decode()))
         for result in conversation.results
@@ -50,6 +53,9 @@ def doubts(answer: str, conversation: Conversation) -> list[str]:
             elif figure not in asked.union(*(outputs.get(source, set()) for source in sources)):
                 found.append(f"{figure} does not stand in {', '.join(sources)}")
         found.extend(f"there is no {source}" for source in sources if source not in outputs)
+    told = any(result.error is None for result in conversation.results)
+    if told and not CITATIONS.search(answer) and not found:
+        found.append("it cites no source")
     return found
 
 

@@ -132,4 +132,4 @@ class Answer(BaseModel):
     results: list[ToolResult]
     """What the answer cites."""
     doubts: list[str] = []
-    """Figures of the text that do not stand where it says; see `grounding.py`."""
+    """Figures of the text that do not stand where it says, or that it cites nothing; see `grounding.py`."""

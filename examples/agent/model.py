@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, omit
 
 from pgflow import current_task
 
@@ -25,22 +25,31 @@ PATIENCE = 45.0
 
 
 async def ask(conversation: Conversation, *, may_call: bool = True) -> Turn:
-    """Ask the model once, and put down what that cost before anything can fail."""
+    """Ask the model once, and put down what that cost before anything can fail.
+
+    A model that may not call is offered no tools: not every endpoint heeds `tool_choice`. Calls that it asks for all
+    the same are not read.
+    """
     task = current_task()
-    async with AsyncOpenAI(timeout=PATIENCE) as client, ledger.opened() as book:
+    tools, key = await offer() if may_call else omit, await ledger.next_key(task)
+    async with connected() as client:
         began = time.monotonic()
         completion = await client.chat.completions.create(
             model=os.environ["PGFLOW_MODEL"],
             messages=conversation.messages(),
-            tools=await offer(),
-            tool_choice="auto" if may_call else "none",
-            extra_headers={
-                "Idempotency-Key": await book.next_key(task),
-                "X-Client-Request-Id": request_id(task),
-            },
+            tools=tools,
+            extra_headers={"Idempotency-Key": key, "X-Client-Request-Id": request_id(task)},
         )
-        await book.record(task, completion, time.monotonic() - began)
-    return Turn.read(completion.choices[0].message, calls_before=len(conversation.results))
+        await ledger.record(task, completion, time.monotonic() - began)
+    message = completion.choices[0].message
+    if not may_call:
+        return Turn(answer=message.content or "")
+    return Turn.read(message, calls_before=len(conversation.results))
+
+
+def connected() -> AsyncOpenAI:
+    """Return a client that asks once: a step that fails is tried again by pgflow, where each attempt counts."""
+    return AsyncOpenAI(timeout=PATIENCE, max_retries=0)
 
 
 def request_id(task: TaskContext) -> str:

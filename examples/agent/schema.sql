@@ -1,7 +1,7 @@
-create schema if not exists agent;
+create schema if not exists agent_example;
 
 -- What the tool `run_sql` may read.
-create table if not exists agent.orders (
+create table if not exists agent_example.orders (
   id int primary key,
   ordered_on date not null,
   country text not null,
@@ -12,16 +12,16 @@ create table if not exists agent.orders (
 );
 
 -- What the tool `search_handbook` searches.
-create table if not exists agent.passages (
+create table if not exists agent_example.passages (
   title text primary key,
   body text not null,
   embedding vector(384) not null
 );
 
-create index if not exists passages_embedding on agent.passages using hnsw (embedding vector_cosine_ops);
+create index if not exists passages_embedding on agent_example.passages using hnsw (embedding vector_cosine_ops);
 
 -- What each attempt has cost.
-create table if not exists agent.model_calls (
+create table if not exists agent_example.model_calls (
   run_id uuid not null,
   step_slug text not null,
   task_index int not null,

@@ -47,7 +47,7 @@ PRODUCTS = {
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A row of agent.orders."""
+    """A row of agent_example.orders."""
 
     id: int
     ordered_on: date
@@ -84,20 +84,20 @@ def set_up(dsn: str) -> None:
         connection.execute("select pg_advisory_xact_lock(hashtext('examples.agent'))")
         connection.execute("create extension if not exists vector")
         connection.execute((HERE / "schema.sql").read_bytes())
-        connection.execute("delete from agent.orders")
-        connection.execute("delete from agent.passages")
+        connection.execute("delete from agent_example.orders")
+        connection.execute("delete from agent_example.passages")
         _fill(connection)
 
 
 def _fill(connection: Connection) -> None:
-    with connection.cursor().copy("copy agent.orders from stdin") as copy:
+    with connection.cursor().copy("copy agent_example.orders from stdin") as copy:
         for order in orders():
             copy.write_row(astuple(order))
     register_vector(connection)
     chapters = passages()
     vectors = embed([f"{title}. {body}" for title, body in chapters])
     connection.cursor().executemany(
-        "insert into agent.passages (title, body, embedding) values (%s, %s, %s)",
+        "insert into agent_example.passages (title, body, embedding) values (%s, %s, %s)",
         [(*chapter, vector) for chapter, vector in zip(chapters, vectors, strict=True)],
     )
 
@@ -117,8 +117,8 @@ def reading_role(dsn: str) -> Iterator[str]:
             for statement in (
                 "alter role {} set default_transaction_read_only = on",
                 "alter role {} set statement_timeout = '2s'",
-                "grant usage on schema agent to {}",
-                "grant select on agent.orders, agent.passages to {}",
+                "grant usage on schema agent_example to {}",
+                "grant select on agent_example.orders, agent_example.passages to {}",
             ):
                 connection.execute(sql.SQL(statement).format(role))
             yield make_conninfo(dsn, user=name, password=password)

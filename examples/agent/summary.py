@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .messages import ToolResult
 
 WIDTH = 118
-MOST_LETTERS = 220
+MOST_LETTERS = 240
 COLUMNS = {"source": None, "tool": None, "arguments": 9, "output": 10, "attempt": None}
 """Headings of the calls, with the share of the width that is left by those that wrap nothing."""
 
@@ -56,7 +56,7 @@ def _exchange(exchange: Exchange) -> RenderableType:
         calls.add_row(
             Text(result.call.source, style="cyan"),
             Text(result.call.name),
-            Text(_shortened(", ".join(map(str, _arguments(result).values())))),
+            Text(_shortened(_arguments(result))),
             Text(_shortened(result.error or json.dumps(result.output))),
             Text(str(result.attempt), style="bold yellow" if result.attempt > 1 else ""),
         )
@@ -66,12 +66,15 @@ def _exchange(exchange: Exchange) -> RenderableType:
     return Panel(Group(title, Text(), calls, Text(), answer), border_style="blue")
 
 
-def _arguments(result: ToolResult) -> dict[str, object]:
+def _arguments(result: ToolResult) -> str:
+    """Return the values of the arguments, or what the model wrote in their place."""
     try:
-        arguments: dict[str, object] = json.loads(result.call.arguments)
+        arguments = json.loads(result.call.arguments)
     except json.JSONDecodeError:
-        return {"as written": result.call.arguments}
-    return arguments
+        arguments = None
+    if not isinstance(arguments, dict):
+        return result.call.arguments
+    return ", ".join(map(str, arguments.values()))
 
 
 def _shortened(text: str) -> str:
@@ -88,7 +91,10 @@ def _tokens(exchanges: list[Exchange], evidence: Evidence) -> RenderableType:
         )
     for row in sorted(evidence.account, key=lambda row: (numbers[row["run_id"]], row["step_slug"])):
         table.add_row(
-            numbers[row["run_id"]], row["step_slug"], *(f"{row[name]:,}" for name in figures)
+            numbers[row["run_id"]],
+            row["step_slug"],
+            # An endpoint may send no usage.
+            *("unknown" if row[name] is None else f"{row[name]:,}" for name in figures),
         )
     return table
 

@@ -6,10 +6,11 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import quote
 
 import httpx
 from openai import pydantic_function_tool
-from psycopg import DataError, ProgrammingError
+from psycopg import DataError, NotSupportedError, ProgrammingError
 from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
@@ -17,15 +18,20 @@ from pgflow import current_task
 
 from .embedding import embed
 from .messages import ToolCall, ToolResult
-from .reader import describe_orders, nearest_passages, select
+from .reader import TooLongError, describe_orders, nearest_passages, select
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionFunctionToolParam
 
 LONGEST = 60.0
 """Seconds that no answer over HTTP takes; each tool has less patience."""
-MODELS_MISTAKES = (ProgrammingError, DataError, QueryCanceled, ReadOnlySqlTransaction)
+MODELS_MISTAKES = (
+    *(ProgrammingError, DataError, NotSupportedError, QueryCanceled, ReadOnlySqlTransaction),
+    TooLongError,
+)
 """What another attempt cannot mend, but the model can with another call."""
+FOR_NOW = {408, 425, 429}
+"""Refusals over HTTP that another attempt may get over: too slow, too early, too many."""
 
 
 class Tool(BaseModel, ABC):
@@ -52,7 +58,7 @@ class RunSql(Tool):
 
     name = "run_sql"
     about = "Run one SELECT over the orders: what was sold, how many bags, the revenue by product, country and year."
-    sql: str = Field(description="A SELECT of PostgreSQL over agent.orders.")
+    sql: str = Field(description="A SELECT of PostgreSQL over agent_example.orders.")
 
     async def run(self) -> JsonValue:
         """Return the rows, not too many."""
@@ -87,7 +93,8 @@ class GetStock(Tool):
 
     async def run(self) -> JsonValue:
         """Ask the warehouse."""
-        return await _get(f"/stock/{self.product}")
+        # Dots too: a client takes ".." for a step upwards.
+        return await _get(f"/stock/{quote(self.product, safe='').replace('.', '%2E')}")
 
 
 class GetExchangeRate(Tool):
@@ -143,7 +150,7 @@ async def _get(path: str) -> JsonValue:
         base_url=os.environ["AGENT_SERVICES_URL"], timeout=LONGEST
     ) as http:
         response = await http.get(path, headers=headers)
-    if response.is_client_error:
+    if response.is_client_error and response.status_code not in FOR_NOW:
         return {"refused": response.text}
     answer: JsonValue = response.raise_for_status().json()
     return answer

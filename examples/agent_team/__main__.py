@@ -44,7 +44,6 @@ def main() -> int:
     """Run the example; return 0 if every check holds."""
     options = _options()
     dsn = resolve_dsn()
-    os.environ["PGFLOW_DSN"] = dsn  # for the handlers in the worker processes
     install(dsn)
     set_up(dsn)
     with ExitStack() as components:

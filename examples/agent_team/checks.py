@@ -38,7 +38,7 @@ class Evidence:
     attempts: list[Row]
     """With the queue of the step, and the worker's queues and process."""
     calls: list[Row]
-    """The rows of agent_team.model_calls."""
+    """The rows of agent_team_example.model_calls."""
     billed: list[Row] | None
     """What the stand-in counted; unknown of another model."""
 
@@ -60,7 +60,7 @@ def gather(dsn: str, runs: list[UUID], stand_in: str | None) -> Evidence:
             (runs,),
         ).fetchall()
         calls = cursor.execute(
-            "select * from agent_team.model_calls where run_id = any (%s)", (runs,)
+            "select * from agent_team_example.model_calls where run_id = any (%s)", (runs,)
         ).fetchall()
     billed = httpx.get(f"{stand_in}/account").raise_for_status().json() if stand_in else None
     return Evidence(attempts, calls, billed)

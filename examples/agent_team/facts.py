@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from pydantic_core import to_jsonable_python
 
-from pgflow import NonRetryable
-from pgflow.embedded import resolve_dsn
+from pgflow import NonRetryable, current_task
 
 from .messages import Metric, Source
 
@@ -29,16 +27,16 @@ SOURCES = [
 
 RESEARCH: dict[str, LiteralString] = {
     "scorecards": """
-        select quarter, on_time_share, defect_share from agent_team.scorecards
+        select quarter, on_time_share, defect_share from agent_team_example.scorecards
         where supplier = %s order by quarter
         """,
     "prices": """
         select year, unit_price::float8, (unit_price / lag(unit_price) over (order by year) - 1)::float8 as price_rise
-        from agent_team.prices where supplier = %s order by year
+        from agent_team_example.prices where supplier = %s order by year
         """,
-    "notes": "select written_on, note from agent_team.notes where supplier = %s order by written_on",
+    "notes": "select written_on, note from agent_team_example.notes where supplier = %s order by written_on",
     "certificates": """
-        select certificate, valid_until from agent_team.certificates where supplier = %s order by certificate
+        select certificate, valid_until from agent_team_example.certificates where supplier = %s order by certificate
         """,
 }
 
@@ -47,24 +45,24 @@ CLAIMS = """
       avg(on_time_share) as on_time_share,
       avg(defect_share) as defect_share,
       (
-        select (max(unit_price) / min(unit_price) - 1)::float8 from agent_team.prices
+        select (max(unit_price) / min(unit_price) - 1)::float8 from agent_team_example.prices
         where supplier = %(supplier)s
       ) as price_rise
-    from agent_team.scorecards where supplier = %(supplier)s
+    from agent_team_example.scorecards where supplier = %(supplier)s
 """
 
 MEASURES: dict[Metric, LiteralString] = {
     "on_time_share": """
         select avg((delivered_on <= promised_on)::int)::float8 as measured
-        from agent_team.deliveries where supplier = %s
+        from agent_team_example.deliveries where supplier = %s
         """,
     "defect_share": """
         select sum(defective)::float8 / sum(pieces) as measured
-        from agent_team.deliveries where supplier = %s
+        from agent_team_example.deliveries where supplier = %s
         """,
     "price_rise": """
         select (max(unit_price) / min(unit_price) - 1)::float8 as measured
-        from agent_team.deliveries where supplier = %s
+        from agent_team_example.deliveries where supplier = %s
         """,
 }
 
@@ -92,7 +90,9 @@ async def measure(metric: Metric, supplier: str) -> float:
 async def _rows(
     query: LiteralString, parameters: tuple[str, ...] | dict[str, str]
 ) -> list[dict[str, Any]]:
-    connecting = AsyncConnection[dict[str, Any]].connect(resolve_dsn(), row_factory=dict_row)
-    async with await connecting as connection:
-        cursor = await connection.execute(query, parameters)
+    async with (
+        current_task().database.connection() as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        await cursor.execute(query, parameters)
         return await cursor.fetchall()

@@ -50,7 +50,8 @@ async def ask(role: Role, reply: type[ReplyT], *material: BaseModel, **values: J
         },
     }
     task = current_task()
-    async with AsyncOpenAI(timeout=PATIENCE) as client, ledger.opened() as book:
+    key = await ledger.next_key(task)
+    async with connected() as client:
         completion = await client.chat.completions.create(
             model=os.environ["PGFLOW_MODEL"],
             messages=[
@@ -58,13 +59,15 @@ async def ask(role: Role, reply: type[ReplyT], *material: BaseModel, **values: J
                 {"role": "user", "content": orjson.dumps(given).decode()},
             ],
             response_format=schema,
-            extra_headers={
-                "Idempotency-Key": await book.next_key(task),
-                "X-Client-Request-Id": request_id(task),
-            },
+            extra_headers={"Idempotency-Key": key, "X-Client-Request-Id": request_id(task)},
         )
-        await book.record(task, completion)
+        await ledger.record(task, completion)
     return reply.model_validate_json(completion.choices[0].message.content or "")
+
+
+def connected() -> AsyncOpenAI:
+    """Return a client that asks once: a step that fails is tried again by pgflow, where each attempt counts."""
+    return AsyncOpenAI(timeout=PATIENCE, max_retries=0)
 
 
 def request_id(task: TaskContext) -> str:

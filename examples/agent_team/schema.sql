@@ -1,7 +1,7 @@
-create schema if not exists agent_team;
+create schema if not exists agent_team_example;
 
 -- What suppliers report, quarter by quarter.
-create table if not exists agent_team.scorecards (
+create table if not exists agent_team_example.scorecards (
   supplier text not null,
   quarter int not null,
   on_time_share double precision not null,
@@ -10,7 +10,7 @@ create table if not exists agent_team.scorecards (
 );
 
 -- What goods-in recorded: one row a delivery.
-create table if not exists agent_team.deliveries (
+create table if not exists agent_team_example.deliveries (
   id int primary key,
   supplier text not null,
   promised_on date not null,
@@ -21,7 +21,7 @@ create table if not exists agent_team.deliveries (
 );
 
 -- Prices in contracts, by year.
-create table if not exists agent_team.prices (
+create table if not exists agent_team_example.prices (
   supplier text not null,
   year int not null,
   unit_price numeric(10, 2) not null,
@@ -29,7 +29,7 @@ create table if not exists agent_team.prices (
 );
 
 -- What buyers wrote after visits.
-create table if not exists agent_team.notes (
+create table if not exists agent_team_example.notes (
   supplier text not null,
   written_on date not null,
   note text not null,
@@ -37,7 +37,7 @@ create table if not exists agent_team.notes (
 );
 
 -- Certificates that suppliers hold.
-create table if not exists agent_team.certificates (
+create table if not exists agent_team_example.certificates (
   supplier text not null,
   certificate text not null,
   valid_until date not null,
@@ -45,7 +45,7 @@ create table if not exists agent_team.certificates (
 );
 
 -- What each attempt has cost.
-create table if not exists agent_team.model_calls (
+create table if not exists agent_team_example.model_calls (
   run_id uuid not null,
   step_slug text not null,
   task_index int not null,

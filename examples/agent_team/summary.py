@@ -44,17 +44,17 @@ def _case(case: Case, evidence: Evidence) -> RenderableType:
     for index, finding in enumerate(dossier.findings):
         who = _who(case, evidence, "research", index)
         said = f"{finding.source}: {finding.statement}"
-        table.add_row(*who, said, Text(finding.supports, style=STYLES[finding.supports]))
+        table.add_row(*who, Text(said), Text(finding.supports, style=STYLES[finding.supports]))
     analysis = dossier.analysis
     who = _who(case, evidence, "analyze", 0)
     recommended = Text(analysis.recommendation, style=STYLES[analysis.recommendation])
-    table.add_row(*who, "; ".join(analysis.reasons), recommended)
+    table.add_row(*who, Text("; ".join(analysis.reasons)), recommended)
     for index, verdict in enumerate(dossier.verdicts):
         who = _who(case, evidence, "validate", index)
         outcome = (
             Text("holds", style="green") if verdict.holds else Text("dissent", style="bold red")
         )
-        table.add_row(*who, verdict.reason, outcome)
+        table.add_row(*who, Text(verdict.reason), outcome)
     style = STYLES[case.decision.recommendation]
     decision = Text("Decision: ").append(case.decision.recommendation, style=f"bold {style}")
     if case.decision.dissent:

@@ -35,7 +35,7 @@ NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A row of agent_team.deliveries."""
+    """A row of agent_team_example.deliveries."""
 
     id: int
     supplier: str
@@ -88,30 +88,30 @@ def set_up(dsn: str) -> None:
         connection.execute("select pg_advisory_xact_lock(hashtext('examples.agent_team'))")
         connection.execute((HERE / "schema.sql").read_bytes())
         for clear in (
-            "delete from agent_team.scorecards",
-            "delete from agent_team.deliveries",
-            "delete from agent_team.prices",
-            "delete from agent_team.notes",
-            "delete from agent_team.certificates",
+            "delete from agent_team_example.scorecards",
+            "delete from agent_team_example.deliveries",
+            "delete from agent_team_example.prices",
+            "delete from agent_team_example.notes",
+            "delete from agent_team_example.certificates",
         ):
             connection.execute(clear)
         cursor = connection.cursor()
-        with cursor.copy("copy agent_team.deliveries from stdin") as copy:
+        with cursor.copy("copy agent_team_example.deliveries from stdin") as copy:
             for delivery in deliveries():
                 copy.write_row(astuple(delivery))
         cursor.executemany(
-            "insert into agent_team.scorecards values (%s, %s, %s, %s)", scorecards()
+            "insert into agent_team_example.scorecards values (%s, %s, %s, %s)", scorecards()
         )
         for supplier in (HONEST, FLATTERING):
             cursor.executemany(
-                "insert into agent_team.prices values (%s, %s, %s)",
+                "insert into agent_team_example.prices values (%s, %s, %s)",
                 [(supplier, year, price) for year, price in PRICE.items()],
             )
             cursor.executemany(
-                "insert into agent_team.notes values (%s, %s, %s)",
+                "insert into agent_team_example.notes values (%s, %s, %s)",
                 [(supplier, day, note) for day, note in NOTES[supplier].items()],
             )
             cursor.execute(
-                "insert into agent_team.certificates values (%s, 'ISO 9001', '2027-06-30')",
+                "insert into agent_team_example.certificates values (%s, 'ISO 9001', '2027-06-30')",
                 (supplier,),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,12 @@ BINS = (0.0, 0.5, 0.7, 0.9, 1.0)
 """Borders of the confidence in the calibration table."""
 
 ATTEMPTS = """
-select step_slug, attempt, outcome, coalesce(error, ''), started_at, ended_at
+select step_slug, attempt, outcome, coalesce(error, '')
 from pgflow.task_attempts where run_id = %s and step_slug = any(%s)
+"""
+SPANS = """
+select (output ->> 'began')::float8, (output ->> 'ended')::float8 from pgflow.step_tasks
+where run_id = %s and step_slug = any(%s) and output is not null
 """
 STATUSES = "select step_slug, status from pgflow.step_summary where run_id = %s"
 PIDS = """
@@ -60,7 +64,7 @@ def audit(dsn: str, prepared: Prepared, runs: Sequence[Ended]) -> dict[str, Any]
     accuracy, accuracy_without = _accuracy(voted, right), _accuracy(voted_without, right)
     calibration = _calibration(whole, right)
     remaining = without.answer.models if without.answer else []
-    statuses, attempts, pids = _recorded(dsn, runs)
+    statuses, attempts, pids, spans = _recorded(dsn, runs)
     crashed = [attempt for attempt in attempts[1] if attempt[0] == "random_forest"]
     refusal = refused.failure.error or "" if refused.failure else ""
     unanimous = _shares(whole) == 1
@@ -83,9 +87,9 @@ def audit(dsn: str, prepared: Prepared, runs: Sequence[Ended]) -> dict[str, Any]
             >= fmean(single.values()),
             "nor is the vote of the remaining two": len(remaining) == 2  # noqa: PLR2004
             and accuracy_without >= fmean(single[name] for name in remaining),
-            "no model waited for another one": max(a[4] for a in attempts[0])
-            < min(a[5] for a in attempts[0]),
-            "each in a process that is not the worker's": os.getpid() not in pids and bool(pids),
+            "models worked side by side": side_by_side(spans),
+            "each of them in a process that is not the worker's": os.getpid() not in pids
+            and bool(pids),
             "the model that crashed was killed by SIGSEGV, and tried again": [
                 (attempt[1], "SIGSEGV" in attempt[3]) for attempt in sorted(crashed)
             ]
@@ -109,8 +113,8 @@ def audit(dsn: str, prepared: Prepared, runs: Sequence[Ended]) -> dict[str, Any]
 
 def _recorded(
     dsn: str, runs: Sequence[Ended]
-) -> tuple[list[dict[str, str]], list[list[tuple[Any, ...]]], set[int]]:
-    """Read the statuses of the steps and the models' attempts, by run, and the models' processes."""
+) -> tuple[list[dict[str, str]], list[list[tuple[Any, ...]]], set[int], list[tuple[float, float]]]:
+    """Read the statuses of the steps and the models' attempts, by run; the models' processes; when the first run's worked."""
     with psycopg.connect(dsn) as connection:
         statuses = [
             {slug: str(status) for slug, status in connection.execute(STATUSES, (run.run_id,))}
@@ -122,7 +126,13 @@ def _recorded(
         pids = {
             pid for run in runs for (pid,) in connection.execute(PIDS, (run.run_id, list(NAMES)))
         }
-    return statuses, attempts, pids
+        spans = connection.execute(SPANS, (runs[0].run_id, list(NAMES))).fetchall()
+    return statuses, attempts, pids, spans
+
+
+def side_by_side(spans: Sequence[tuple[float, float]]) -> bool:
+    """Tell whether at least two of some spans of time have a moment in common."""
+    return any(max(a[0], b[0]) < min(a[1], b[1]) for a, b in combinations(spans, 2))
 
 
 def _labels(run: Ended) -> NDArray[np.int64]:

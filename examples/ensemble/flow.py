@@ -1,6 +1,6 @@
 """The flow: three models look at the same images, side by side; aggregate, vote, score the confidence, answer.
 
-Each model works in a process of its own, so not even a crash of its native code touches the worker. A model that has
+Each model works outside the worker, in a process of its own, so not even a crash of its native code touches the worker. A model that has
 failed for good is skipped, and arrives in `aggregate` as None: there the quorum is counted.
 """
 
@@ -33,6 +33,9 @@ class Opinion:
     model: str
     probabilities: list[list[float]]
     pid: int
+    began: float
+    ended: float
+    """By the machine's monotonic clock, which all its processes share."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,12 +18,14 @@ NAMES = ("logistic_regression", "random_forest", "nearest_neighbours")
 DECIMALS = 6
 
 
-def predict(name: str, sample: Sample) -> tuple[list[list[float]], int]:
-    """Return the model's probabilities for each image, and the id of the process that it ran in."""
+def predict(name: str, sample: Sample) -> tuple[list[list[float]], int, float, float]:
+    """Return the model's probabilities for each image, the id of the process that it ran in, and from when to when."""
+    began = time.monotonic()
     if name in sample.crash:
         os.kill(os.getpid(), signal.SIGSEGV)  # as a fault in native code would
     answers = ask(Path(sample.models, f"{name}.onnx"), sample.images)
-    return [[round(float(each), DECIMALS) for each in answer] for answer in answers], os.getpid()
+    rounded = [[round(float(each), DECIMALS) for each in answer] for answer in answers]
+    return rounded, os.getpid(), began, time.monotonic()
 
 
 def ask(path: Path, images: list[list[int]]) -> NDArray[np.float64]:

@@ -68,7 +68,7 @@ class Example:
             client = Client(database)
             await self.load_while_a_worker_dies(client, file, truth)
             await self.load_again(client, file)
-            await self.load_what_was_mended(client, truth)
+            await self.load_what_was_mended(client, file, truth)
         with psycopg.connect(self.dsn) as connection:
             chart.draw(
                 self.out / "picture.svg",
@@ -90,7 +90,7 @@ class Example:
         self.say(
             "Loading orders.csv. The worker that loads will be killed in the middle of its upsert."
         )
-        run = await client.start(etl, Source(file.name, str(file)))
+        run = await client.start(etl, Source.of(file))
         middle = truth.order_ids[len(truth.order_ids) // 2]
         killed, _ = await asyncio.gather(
             kill_in_the_middle_of_the_upsert(self.dsn, run.id, middle), self.followed(run)
@@ -108,26 +108,28 @@ class Example:
         """Run the flow on the same file."""
         self.say("\nLoading the same file again.")
         before = self.state()
-        run = await client.start(etl, Source(file.name, str(file)))
+        run = await client.start(etl, Source.of(file))
         await self.followed(run)
         done = await self.note("the same file again", run)
         self.checks |= audit.second_run(before, self.state(), done.inserted, done.updated)
 
-    async def load_what_was_mended(self, client: Client, truth: Truth) -> None:
+    async def load_what_was_mended(self, client: Client, file: Path, truth: Truth) -> None:
         """Mend the rows in quarantine and load them by one call."""
+        source = Source.of(file)
         quarantine, mended = self.out / "quarantine.csv", self.out / "mended.csv"
         with psycopg.connect(self.dsn) as connection, quarantine.open("w", newline="") as target:
-            writer = csv.DictWriter(target, ("row", "reason", "detail", *HEADER), restval="")
+            columns = ("row", "reason", "detail", *HEADER)
+            writer = csv.DictWriter(target, columns, restval="", extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(store.unresolved(connection, "orders.csv"))
-        self.changes = mend(quarantine, mended)
+            writer.writerows(store.unresolved(connection, source.name))
+        self.changes, _ = mend(quarantine, mended)
         (self.out / "changes.txt").write_text("".join(f"{change}\n" for change in self.changes))
         self.say(
             f"\nMended {len(self.changes)} fields (all: {self.out / 'changes.txt'}), for example"
         )
         for change in {change.reason: change for change in reversed(self.changes)}.values():
             self.say(f"  {change}")
-        run = await client.start(etl, Source("orders.csv", str(mended)))
+        run = await client.start(etl, Source.of(mended, mends=source))
         await self.followed(run)
         done = await self.note("the mended rows", run)
         self.checks |= audit.mended_run(self.state(), done.resolved, truth)

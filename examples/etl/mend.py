@@ -1,9 +1,9 @@
 """Mend the rows in quarantine, and show what was changed: `python -m examples.etl.mend QUARANTINE.csv MENDED.csv`."""
 
+import argparse
 import calendar
 import csv
 import difflib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,9 @@ def _end_of_month(fields: Fields) -> Fields:
     return {"ordered_on": f"{year}-{month:02}-{calendar.monthrange(year, month)[1]}"}
 
 
-def _guest(_fields: Fields) -> Fields:
+def _guest(fields: Fields) -> Fields:
+    if fields["customer"].strip():
+        raise LookupError("another field is missing")
     return {"customer": "Guest"}
 
 
@@ -63,12 +65,16 @@ MENDS: dict[str, Callable[[Fields], Fields]] = {
     "duplicate order": _number_of_its_own,
     "unknown country": _nearest_country,
 }
-"""What somebody who knows the data does about each reason."""
+"""What somebody who knows the data does about each reason; LookupError or ValueError where it is not known."""
 
 
-def mend(quarantine: Path, mended: Path) -> list[Change]:
-    """Write the mended rows, each with its number in the first file; return what was changed."""
-    changes = []
+def mend(quarantine: Path, mended: Path) -> tuple[list[Change], list[int]]:
+    """Write the mended rows, each with its number in the first file.
+
+    Return what was changed, and the rows that nobody knows how to mend: they are left out, and stay in quarantine.
+    """
+    changes: list[Change] = []
+    left: list[int] = []
     with (
         quarantine.open(encoding="utf-8", newline="") as old,
         mended.open("w", encoding="utf-8", newline="") as new,
@@ -77,15 +83,31 @@ def mend(quarantine: Path, mended: Path) -> list[Change]:
         writer.writeheader()
         for record in csv.DictReader(old):
             fields = {name: record[name] for name in ("row", *HEADER)}
-            for name, after in MENDS[record["reason"]](fields).items():
-                changes.append(
-                    Change(int(fields["row"]), record["reason"], name, fields[name], after)
-                )
-                fields[name] = after
-            writer.writerow(fields)
-    return changes
+            row, reason = int(fields["row"]), record["reason"]
+            try:
+                better = MENDS[reason](fields)
+            except (LookupError, ValueError):
+                left.append(row)
+                continue
+            changes += [
+                Change(row, reason, name, fields[name], after) for name, after in better.items()
+            ]
+            writer.writerow(fields | better)
+    return changes, left
+
+
+def main() -> None:
+    """Mend the file that the command line names."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.mend", description=__doc__)
+    parser.add_argument("quarantine", type=Path, help="the rows, as the example writes them")
+    parser.add_argument("mended", type=Path, help="where the mended ones go")
+    options = parser.parse_args()
+    changes, left = mend(options.quarantine, options.mended)
+    for change in changes:
+        print(change)
+    for row in left:
+        print(f"row {row}: left in quarantine")
 
 
 if __name__ == "__main__":
-    for change in mend(Path(sys.argv[1]), Path(sys.argv[2])):
-        print(change)
+    main()

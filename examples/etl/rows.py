@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pgflow import NonRetryable
 
+UNREADABLE = "\ufffd"
+"""Stands for what is no text: bytes that are not UTF-8, and NUL."""
+LARGEST = 2**31 - 1
+"""What PostgreSQL's int holds."""
 KINDS = {
     "missing": "missing field",
     "decimal_parsing": "unparsable number",
@@ -50,12 +54,12 @@ class Order(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
 
-    order_id: str = Field(pattern=r"^A-\d+(-\d+)?$")
+    order_id: str = Field(pattern=r"^A-[0-9]+(-[0-9]+)?$", max_length=40)
     ordered_on: date
-    customer: str
+    customer: str = Field(pattern=f"^[^{UNREADABLE}]+$")
     country: str
-    quantity: int = Field(gt=0)
-    unit_price: Decimal = Field(gt=0, decimal_places=2)
+    quantity: int = Field(gt=0, le=LARGEST)
+    unit_price: Decimal = Field(gt=0, max_digits=12, decimal_places=2)
     currency: str
 
 

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from pgflow import Client, Database, FlowBuilder, Supervisor
+from pgflow import Client, Database, Plan, Supervisor
 from pgflow.embedded import resolve_dsn
+from pgflow.errors import PgflowError
 from pgflow.schema import install
 
 from . import picture
-from .checks import Job, check
+from .checks import Job, check_plans, check_stand_in
 from .flow import Goal, planning
 from .orders import fill
 from .services import serving
+from .work import handlers
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 
 MONTHS = "Find the unusual months of 2025, explain each month, write a report, and follow up on the most unusual one."
 REGIONS = "Compare the revenue of the regions in 2024 and 2025, describe every change, and write a report."
-PATIENCE = 120
+PATIENCE = 600
+"""Seconds for one planning, or one plan; a model of yours may take its time."""
 
 
 def main() -> int:
@@ -48,19 +52,20 @@ def main() -> int:
     with serving() as services:
         model_url = options.model_url or f"{services}/v1"
         told = Goal("", model_url, f"{services}/news", options.model)
-        jobs = asyncio.run(_work(dsn, told, live=not options.json))
+        try:
+            jobs = asyncio.run(_work(dsn, told, live=not options.json))
+        except PgflowError as error:  # no sound plan, say, or a plan that has failed
+            sys.stderr.write(f"{error}\n")
+            return 1
         account = httpx.get(f"{services}/account").json() | {"desk_url": told.desk_url}
     with psycopg.connect(dsn) as connection:
-        claims = check(connection, jobs, account, slips=options.model_url is None)
+        if options.model_url is None:
+            claims = check_stand_in(connection, jobs, account)
+        else:
+            claims = check_plans(connection, jobs)
         reports = _reports(connection, jobs)
     options.out.mkdir(parents=True, exist_ok=True)
-    months, regions, _ = jobs
-    picture.save(
-        options.out / "picture.svg",
-        jobs,
-        months.output["monthly_revenue"],
-        regions.output["compare_regions"],
-    )
+    picture.save(options.out / "picture.svg", jobs)
     for slug, body in reports.items():
         (options.out / f"{slug}.md").write_text(body)
     facts = {"orders": count, "jobs": [asdict(job) for job in jobs], "checks": claims}
@@ -101,9 +106,9 @@ async def _work(dsn: str, told: Goal, *, live: bool) -> list[Job]:
             for text in (MONTHS, REGIONS)
         ]
         jobs = [await _follow(client, run, live=live) for run in runs]
-        started = jobs[0].output.get("follow_up")
-        if started is not None:
-            run = await client.get(started["run_id"], flow=planning)
+        started = [one for job in jobs for one in job.outputs_of("follow_up")]
+        for follow_up in started:
+            run = await client.get(follow_up["run_id"], flow=planning)
             jobs.append(await _follow(client, run, live=live))
         return jobs
 
@@ -115,7 +120,7 @@ async def _follow(client: Client, run: Run, *, live: bool) -> Job:
     planned = await client.get(steps["begin"])
     await _end_of(planned, live=live)
     reviews = [steps["check"], *(steps["mend"] or {"reviews": []})["reviews"]]
-    plan = await FlowBuilder(client.database).get_plan(steps["store"]["slug"])
+    plan = Plan.read(steps["mend"]["answer"] if steps["mend"] else steps["ask"], handlers)
     goal = await client.database.run_input(run.id)
     assert goal is not None
     return Job(
@@ -125,6 +130,7 @@ async def _follow(client: Client, run: Run, *, live: bool) -> Job:
         slug=plan.slug,
         version=steps["store"]["version"],
         shape={step.slug: step.dependencies for step in plan.steps},
+        handlers={step.slug: step.handler for step in plan.steps},
         run=planned.id,
         output=await _outputs(client, planned),
     )
@@ -145,7 +151,7 @@ async def _end_of(run: Run, *, live: bool) -> None:
 
 def _reports(connection: psycopg.Connection[Any], jobs: list[Job]) -> dict[str, str]:
     rows = connection.execute(
-        "select run_id, body from planner.reports where run_id = any(%s)",
+        "select run_id, body from planner_example.reports where run_id = any(%s)",
         ([job.run for job in jobs],),
     ).fetchall()
     slugs: dict[UUID, str] = {job.run: job.slug for job in jobs}
@@ -162,7 +168,8 @@ def _summarize(
         )
         for number, problems in enumerate(job.refusals, 1):
             for one in problems:
-                table.add_row(f"{number}: {one['pointer']}", one["reason"], one["mend"])
+                row = (f"{number}: {one['pointer']}", one["reason"], one["mend"] or "")
+                table.add_row(*map(escape, row))
         console.print(table)
         steps = (
             f"{slug} <- {', '.join(deps)}" if deps else slug for slug, deps in job.shape.items()

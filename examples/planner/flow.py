@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID  # noqa: TC003 - a step returns one
 
-from pgflow import Client, Flow, FlowBuilder, NonRetryable, Plan, current_task
+from pgflow import Flow, FlowBuilder, NonRetryable, Plan, current_task
 
 from . import model
 from .work import handlers
@@ -52,7 +53,10 @@ class Stored:
     version: int
 
 
-planning = Flow[Goal]("planning", max_attempts=3, timeout=60)
+AN_ANSWER = 60
+"""Seconds that a step has for each answer of the model."""
+
+planning = Flow[Goal]("planning", max_attempts=3, timeout=AN_ANSWER)
 
 
 @planning.step()
@@ -68,7 +72,9 @@ def check(answer: str) -> Review:
     return Review(not problems, [problem.as_dict() for problem in problems])
 
 
-@planning.step(depends_on=(ask, check), if_not={"check": {"sound": True}})
+@planning.step(
+    depends_on=(ask, check), if_not={"check": {"sound": True}}, timeout=ROUNDS * AN_ANSWER
+)
 async def mend(answer: str, review: Review) -> Mended:
     """Send the reasons back to the model until its plan is right."""
     goal = Goal(**current_task().run_input)
@@ -94,9 +100,15 @@ async def store(answer: str, mended: Mended | None) -> Stored:
 
 @planning.step(depends_on=(store,))
 async def begin(stored: Stored) -> UUID:
-    """Start a run of it, once, however often this step is tried."""
+    """Start a run of it, once, however often this step is tried.
+
+    Of this version: slugs are the model's choice, and another goal's plan may have got the same one meanwhile.
+    """
     task = current_task()
     async with task.transaction() as connection:
-        goal = asdict(Goal(**task.run_input))
-        run = await Client(task.database).start(stored.slug, goal, connection=connection)
-    return run.id
+        return await task.database.start_flow(
+            stored.slug,
+            json.dumps(task.run_input),
+            version=stored.version,
+            connection=connection,
+        )

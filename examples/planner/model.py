@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pgflow import Handlers
 
+PATIENCE = 45.0
+"""Seconds for one answer; below what a step has for it, so that the reason is the model's."""
 RULES = """You plan work. Answer with one JSON object, a plan by the given schema, and nothing else.
 A step names a handler. Each required parameter gets a constant in params, or a source in inputs: the slug of a step for
 its output, "run" for the run's input, "item" for the element in a step with `over`, and ".field" for a part of it.
@@ -56,7 +58,7 @@ async def _complete(
 ) -> str:
     key = os.environ.get("OPENAI_API_KEY", "none")  # a local model asks for none
     # A step that fails is tried again by pgflow, with its own delays.
-    async with AsyncOpenAI(base_url=url, api_key=key, max_retries=0) as client:
+    async with AsyncOpenAI(base_url=url, api_key=key, timeout=PATIENCE, max_retries=0) as client:
         answer = await client.chat.completions.create(
             model=name,
             messages=messages,

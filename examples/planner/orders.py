@@ -19,15 +19,15 @@ SURGES = {"2025-04": ("helmet", 14.0), "2025-11": ("bicycle", 2.4)}
 """Months in which a product sells so many times as much as usual."""
 
 TABLES = b"""
-create schema if not exists planner;
-drop table if exists planner.orders;
-create table planner.orders (
+create schema if not exists planner_example;
+drop table if exists planner_example.orders;
+create table planner_example.orders (
   order_id int primary key, placed_on date not null, region text not null, product text not null, amount numeric not null
 );
-create table if not exists planner.reports (
+create table if not exists planner_example.reports (
   report_id uuid primary key default gen_random_uuid(), run_id uuid not null, title text not null, body text not null
 );
-create table if not exists planner.follow_ups (run_id uuid not null, goal text not null);
+create table if not exists planner_example.follow_ups (run_id uuid not null, goal text not null);
 """
 
 
@@ -51,7 +51,7 @@ def fill(connection: Connection[Any]) -> int:
     """Make the tables anew, and return the number of orders."""
     connection.execute(TABLES)
     with connection.cursor().copy(
-        b"copy planner.orders (order_id, placed_on, region, product, amount) from stdin"
+        b"copy planner_example.orders (order_id, placed_on, region, product, amount) from stdin"
     ) as copy:
         number = 0
         for number, order in enumerate(orders(), 1):

@@ -17,29 +17,43 @@ if TYPE_CHECKING:
 INK, SOFT, WARM = "#1f3b57", "#dbe7f3", "#d9622b"
 
 
-def save(
-    path: Path, jobs: list[Job], months: list[dict[str, Any]], changes: list[dict[str, Any]]
-) -> None:
-    """Write the picture as SVG."""
+def save(path: Path, jobs: list[Job]) -> None:
+    """Write the picture as SVG: the plans, and of what they found as much as there is."""
     mpl.rcParams |= {"svg.hashsalt": "planner", "font.size": 9, "svg.fonttype": "path"}
     figure = Figure(figsize=(13, 7.4), layout="constrained")
-    panels = figure.subplot_mosaic("AABBCC;DDDDEE", height_ratios=[1.25, 1])
-    for name, job in zip("ABC", jobs, strict=True):
-        draw_plan(panels[name], job)
-    unusual = {one["month"] for one in jobs[0].output["unusual_months"]}
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.25, 1])[:, 0]
+    for axes, job in zip(upper.subplots(1, len(jobs), squeeze=False)[0], jobs, strict=True):
+        draw_plan(axes, job)
+    left, right = lower.subplots(1, 2, width_ratios=[2, 1])
+    draw_months(left, _first(jobs, "monthly_revenue"), _first(jobs, "unusual_months"))
+    draw_changes(right, _first(jobs, "compare_regions"))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _first(jobs: list[Job], handler: str) -> list[dict[str, Any]]:
+    """Return what the first step of a handler gave; nothing if no plan has one."""
+    return next((output for job in jobs for output in job.outputs_of(handler)), [])
+
+
+def draw_months(axes: Axes, months: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
+    """Draw the revenue of each month."""
+    unusual = {one["month"] for one in found}
     labels = [one["month"] for one in months]
     colours = [WARM if one["month"] in unusual else INK for one in months]
-    panels["D"].bar(labels, [one["revenue"] for one in months], color=colours)
-    panels["D"].set_title("Revenue of each month of 2025, the unusual ones in orange", loc="left")
-    panels["D"].tick_params(axis="x", rotation=45)
+    axes.bar(labels, [one["revenue"] for one in months], color=colours)
+    axes.set_title("Revenue of each month of 2025, the unusual ones in orange", loc="left")
+    axes.tick_params(axis="x", rotation=45)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_changes(axes: Axes, changes: list[dict[str, Any]]) -> None:
+    """Draw how the revenue of each region has changed."""
     regions = [one["region"] for one in changes]
     percents = [one["percent"] for one in changes]
-    panels["E"].barh(regions, percents, color=[INK if one >= 0 else WARM for one in percents])
-    panels["E"].axvline(0, color="black", linewidth=0.8)
-    panels["E"].set_title("Regions, 2025 against 2024, in percent", loc="left")
-    for name in "DE":
-        panels[name].spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    axes.barh(regions, percents, color=[INK if one >= 0 else WARM for one in percents])
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_title("Regions, 2025 against 2024, in percent", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_plan(axes: Axes, job: Job) -> None:

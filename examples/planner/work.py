@@ -93,7 +93,7 @@ async def monthly_revenue(year: int) -> list[MonthRevenue]:
     """Revenue and number of orders of each month of a year."""
     rows = await select(
         b"""select to_char(placed_on, 'YYYY-MM') as month, sum(amount)::float as revenue, count(*) as orders
-          from planner.orders where extract(year from placed_on) = %s group by 1 order by 1""",
+          from planner_example.orders where extract(year from placed_on) = %s group by 1 order by 1""",
         year,
     )
     return [MonthRevenue(**row) for row in rows]
@@ -118,7 +118,7 @@ async def explain_month(month: UnusualMonth) -> Section:
     rows = await select(
         b"""with monthly as (
             select product, date_trunc('month', placed_on) as month, sum(amount)::float as revenue
-            from planner.orders
+            from planner_example.orders
             where extract(year from placed_on) = extract(year from to_date(%s, 'YYYY-MM')) group by 1, 2
           )
           select product, revenue - (
@@ -141,7 +141,7 @@ async def explain_month(month: UnusualMonth) -> Section:
 async def region_revenue(year: int) -> list[RegionRevenue]:
     """Revenue of each region in a year."""
     rows = await select(
-        b"""select region, sum(amount)::float as revenue from planner.orders
+        b"""select region, sum(amount)::float as revenue from planner_example.orders
           where extract(year from placed_on) = %s group by 1 order by 1""",
         year,
     )
@@ -177,7 +177,7 @@ def describe_change(change: RegionChange) -> Section:
 async def products_of_month(month: str) -> list[Section]:
     """List the products of a month (YYYY-MM) by their revenue."""
     rows = await select(
-        b"""select product, sum(amount)::float as revenue, count(*) as orders from planner.orders
+        b"""select product, sum(amount)::float as revenue, count(*) as orders from planner_example.orders
           where date_trunc('month', placed_on) = to_date(%s, 'YYYY-MM') group by 1 order by 2 desc""",
         month,
     )
@@ -195,7 +195,7 @@ async def write_report(title: str, sections: list[Section]) -> Report:
     async with task.transaction() as connection:
         row = await (
             await connection.execute(
-                b"insert into planner.reports (run_id, title, body) values (%s, %s, %s) returning report_id",
+                b"insert into planner_example.reports (run_id, title, body) values (%s, %s, %s) returning report_id",
                 (task.run_id, title, f"# {title}\n\n{text}\n"),
             )
         ).fetchone()
@@ -215,7 +215,8 @@ async def follow_up(months: list[UnusualMonth]) -> FollowUp:
     goal = f"List the products of month {month} and write a report."
     async with task.transaction() as connection:
         await connection.execute(
-            b"insert into planner.follow_ups (run_id, goal) values (%s, %s)", (task.run_id, goal)
+            b"insert into planner_example.follow_ups (run_id, goal) values (%s, %s)",
+            (task.run_id, goal),
         )
         run = await Client(task.database).start(
             "planning", task.run_input | {"text": goal}, connection=connection

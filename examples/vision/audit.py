@@ -22,8 +22,8 @@ GOOD = 0.9
 """The least accuracy to expect of this model on images that it has not seen."""
 TOLERANCE = 1e-6
 
-PREDICTIONS = "select image, label, confidence from vision.predictions where run_id = %s"
-LOADS = "select pid from vision.model_loads"
+PREDICTIONS = "select image, label, confidence from vision_example.predictions where run_id = %s"
+LOADS = "select pid from vision_example.model_loads"
 FAILURES = """
 select step_slug, input #>> '{}' as input, error_message, attempts_count
 from pgflow.failed_tasks where run_id = %s

@@ -78,7 +78,7 @@ def upload(batch: Batch) -> list[str]:
     task, paths = current_task(), sorted(Path(batch.images).glob("*.png"))
     with task.transaction() as connection:
         connection.cursor().executemany(
-            "insert into vision.images (run_id, image, size, sha256) values (%s, %s, %s, %s)",
+            "insert into vision_example.images (run_id, image, size, sha256) values (%s, %s, %s, %s)",
             [
                 (task.run_id, path.name, path.stat().st_size, sha256(path.read_bytes()).digest())
                 for path in paths
@@ -99,8 +99,9 @@ def infer(digit: Digit | None) -> Scores | None:
     """Ask the model; None stands where an image failed."""
     if digit is None:
         return None
-    model = Batch(**current_task().run_input).model
-    return Scores(digit, probabilities(model, digit.pixels), os.getpid())
+    task = current_task()
+    model = Batch(**task.run_input).model
+    return Scores(digit, probabilities(model, digit.pixels, task.database.dsn), os.getpid())
 
 
 @vision.map(over=infer)
@@ -123,7 +124,7 @@ def store(paths: list[str], predictions: list[Prediction | None]) -> Summary:
     task, known = current_task(), [each for each in predictions if each is not None]
     with task.transaction() as connection:
         connection.cursor().executemany(
-            "insert into vision.predictions (run_id, image, label, confidence, needs_review)"
+            "insert into vision_example.predictions (run_id, image, label, confidence, needs_review)"
             " values (%s, %s, %s, %s, %s)"
             # A retry of what failed comes by here again.
             " on conflict (run_id, image) do update set (label, confidence, needs_review)"

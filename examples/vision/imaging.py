@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 class CorruptImage(ValueError):  # noqa: N818 - what it is, as `non_retryable` reads
-    """The bytes are no image, or only a part of one; they will not get better."""
+    """The bytes are no image, only a part of one, or show nothing; they will not get better."""
 
 
 def decode(data: bytes) -> Image.Image:
@@ -25,14 +25,19 @@ def decode(data: bytes) -> Image.Image:
     try:
         image = Image.open(BytesIO(data))
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (
+        *(UnidentifiedImageError, OSError, SyntaxError),
+        Image.DecompressionBombError,
+    ) as error:
         raise CorruptImage(f"{error} ({len(data):,} bytes)") from error
     return image.convert("RGB")
 
 
 def find_digit(image: Image.Image) -> tuple[Box, list[int]]:
-    """Return where the digit is, and its 8 x 8 pixels from 0 to 255, row by row."""
+    """Return where the digit is, and its 8 x 8 pixels from 0 to 255, row by row; raise CorruptImage if there is none."""
     contrast = _without_background(np.asarray(image, dtype=np.float32))
+    if not contrast.any():
+        raise CorruptImage("nothing stands out from the background")
     strong = np.argwhere(contrast > 0.45 * contrast.max())
     (top, left), (bottom, right) = strong.min(axis=0), strong.max(axis=0) + 1
     box = (int(left), int(top), int(right), int(bottom))

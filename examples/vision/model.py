@@ -11,8 +11,6 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from pgflow.embedded import resolve_dsn
-
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -23,20 +21,23 @@ EPOCHS = 40
 _loading = Lock()
 
 
-def probabilities(path: str, pixels: Sequence[int]) -> list[float]:
+def probabilities(path: str, pixels: Sequence[int], dsn: str) -> list[float]:
     """Return a probability for each digit, by the model that this process has loaded."""
     with _loading:
         # Sync handlers run in threads; without the lock two of them would load it at the same time.
-        model = _load(path)
+        model = _load(path, dsn)
     return [float(each) for each in ask(model, scaled([pixels]))[0]]
 
 
 @cache
-def _load(path: str) -> "InferenceSession":
+def _load(path: str, dsn: str) -> "InferenceSession":
     """Load the model, and leave a row that says so."""
-    with psycopg.connect(resolve_dsn()) as connection:
-        connection.execute("insert into vision.model_loads (pid) values (%s)", (os.getpid(),))
-    return open_model(path)
+    model = open_model(path)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into vision_example.model_loads (pid) values (%s)", (os.getpid(),)
+        )
+    return model
 
 
 def open_model(path: str) -> "InferenceSession":

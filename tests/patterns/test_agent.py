@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from decimal import Decimal
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from examples.agent import flow, reader, shop, tools
 from examples.agent.checks import ACCOUNT
@@ -27,6 +25,9 @@ from tests.support.patterns import ROOT, run_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.servers import Databases
 
 Row = tuple[Any, ...]
 
@@ -36,24 +37,36 @@ def rows(dsn: str, query: str, *values: Any) -> list[Row]:
         return connection.execute(query.encode(), values).fetchall()
 
 
-@pytest.fixture
-def shop_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give a database with the shop, and the environment that the tools' handlers read."""
-    shop.set_up(database_url)
-    monkeypatch.setenv("PGFLOW_DSN", database_url)
-    with shop.reading_role(database_url) as reader_dsn:
-        monkeypatch.setenv("AGENT_READER_DSN", reader_dsn)
-        yield database_url
+@pytest.fixture(scope="module")
+def shared_shop(databases: Databases) -> Iterator[tuple[str, str]]:
+    """Give a database with the shop, for all tests that leave its rows alone, and the reader's address."""
+    with databases.installed() as dsn:
+        shop.set_up(dsn)
+        with shop.reading_role(dsn) as reader_dsn:
+            yield dsn, reader_dsn
 
 
 @pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with serving("model_server") as model, serving("services_server") as services:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{model}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        monkeypatch.setenv("PGFLOW_MODEL", "stand-in")
-        monkeypatch.setenv("AGENT_SERVICES_URL", services)
+def shop_url(shared_shop: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the shop's database, and the environment that the tools' handlers read."""
+    dsn, reader_dsn = shared_shop
+    monkeypatch.setenv("AGENT_READER_DSN", reader_dsn)
+    # The ledger is in the worker's database, whatever the environment says.
+    monkeypatch.setenv("PGFLOW_DSN", "host=/nowhere")
+    return dsn
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with serving("model_server") as url:
+        use_model(monkeypatch, url)
         yield
+
+
+def use_model(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("PGFLOW_MODEL", "stand-in")
 
 
 @pytest.mark.slow
@@ -71,7 +84,7 @@ def test_it_answers_with_figures_that_stand_in_the_cited_outputs(
     ((product, revenue),) = rows(
         database_url,
         """
-        select product, sum(bags * unit_price) as revenue from agent.orders
+        select product, sum(bags * unit_price) as revenue from agent_example.orders
         where country = 'Norway' and ordered_on between '2025-01-01' and '2025-12-31'
         group by product order by revenue desc limit 1
         """,
@@ -85,7 +98,7 @@ def test_it_answers_with_figures_that_stand_in_the_cited_outputs(
     assert first["text"].endswith(f"{rate} [call_4] = {round(revenue * rate, 2):,} EUR.")
     ((bags,),) = rows(
         database_url,
-        "select sum(bags) from agent.orders where product = 'Yirgacheffe' and country = 'Japan'"
+        "select sum(bags) from agent_example.orders where product = 'Yirgacheffe' and country = 'Japan'"
         " and extract(year from ordered_on) = 2024",
     )
     assert f"bags {bags} [call_1]" in second["text"]
@@ -115,7 +128,7 @@ def test_it_answers_with_figures_that_stand_in_the_cited_outputs(
     # Every attempt that asked the model is in the ledger, with what it cost.
     ledger = rows(
         database_url,
-        "select run_id::text, step_slug, attempt from agent.model_calls"
+        "select run_id::text, step_slug, attempt from agent_example.model_calls"
         " where prompt_tokens > 0 and completion_tokens > 0 order by recorded_at",
     )
     assert ledger == [
@@ -129,11 +142,11 @@ def test_it_answers_with_figures_that_stand_in_the_cited_outputs(
 
 @pytest.mark.slow
 async def test_the_tokens_of_a_failed_attempt_are_recorded(
-    shop_url: str, servers: None, monkeypatch: pytest.MonkeyPatch
+    shop_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model gets a digit wrong: the answer is refused, asked for anew, and both are on the bill."""
     with serving("model_server", "--slip", "1") as model:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{model}/v1")
+        use_model(monkeypatch, model)
         question = Question(text=ONE_ROUND)
         result = await execute_async(flow.agent, question, dsn=shop_url, timeout=100)
         async with httpx.AsyncClient() as http:
@@ -144,10 +157,11 @@ async def test_the_tokens_of_a_failed_attempt_are_recorded(
         shop_url,
         """
         select attempt.outcome, call.prompt_tokens, call.completion_tokens, call.answer_id, attempt.error
-        from agent.model_calls as call
+        from agent_example.model_calls as call
         join pgflow.task_attempts as attempt using (run_id, step_slug, task_index, attempt)
-        where step_slug = 'reflect' order by attempt
+        where run_id = %s and step_slug = 'reflect' order by attempt
         """,
+        result.run_id,
     )
     assert [row[0] for row in found] == ["failed", "completed"]
     assert [row[3] for row in found] == [answer["id"] for answer in billed[1:]]
@@ -159,36 +173,27 @@ async def test_the_tokens_of_a_failed_attempt_are_recorded(
     assert wasted == {"analyze": (1, 0), "reflect": (2, found[0][1] + found[0][2])}
 
 
-def test_a_real_model_must_be_named(tmp_path: Path) -> None:
-    environment = {**os.environ, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    environment.pop("PGFLOW_MODEL", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.agent", "--out", str(tmp_path)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "PGFLOW_MODEL must name the model" in done.stderr
-
-
 @pytest.mark.slow
-async def test_other_data_gives_another_answer(shop_url: str, servers: None) -> None:
-    with psycopg.connect(shop_url) as connection:
+async def test_other_data_gives_another_answer(
+    database_url: str, stand_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.set_up(database_url)
+    with psycopg.connect(database_url) as connection:
         connection.execute(
-            "update agent.orders set bags = bags + 1 where product = 'Yirgacheffe' and country = 'Japan'"
+            "update agent_example.orders set bags = bags + 1 where product = 'Yirgacheffe' and country = 'Japan'"
             " and extract(year from ordered_on) = 2024"
         )
-        connection.execute("update agent.passages set body = replace(body, '180', '90')")
+        connection.execute("update agent_example.passages set body = replace(body, '180', '90')")
     ((bags,),) = rows(
-        shop_url,
-        "select sum(bags) from agent.orders where product = 'Yirgacheffe' and country = 'Japan'"
+        database_url,
+        "select sum(bags) from agent_example.orders where product = 'Yirgacheffe' and country = 'Japan'"
         " and extract(year from ordered_on) = 2024",
     )
 
-    result = await execute_async(flow.agent, Question(text=ONE_ROUND), dsn=shop_url, timeout=100)
+    with shop.reading_role(database_url) as reader_dsn:
+        monkeypatch.setenv("AGENT_READER_DSN", reader_dsn)
+        question = Question(text=ONE_ROUND)
+        result = await execute_async(flow.agent, question, dsn=database_url, timeout=100)
 
     answer = result[flow.respond]
     assert f"bags {bags} [call_1]" in answer.text
@@ -198,7 +203,7 @@ async def test_other_data_gives_another_answer(shop_url: str, servers: None) -> 
 
 @pytest.mark.slow
 async def test_a_tool_that_never_answers_is_told_to_the_model(
-    shop_url: str, servers: None, monkeypatch: pytest.MonkeyPatch
+    shop_url: str, stand_in: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its attempts used up, the run goes on, and the answer says what is missing."""
     monkeypatch.setattr(tools.GetStock, "patience", 0.2)
@@ -208,41 +213,60 @@ async def test_a_tool_that_never_answers_is_told_to_the_model(
         result = await execute_async(flow.agent, question, dsn=shop_url, timeout=100)
 
     assert result[flow.respond].text == "get_stock gave no answer [call_1]."
-    tried = "select count(*) from pgflow.task_attempts where step_slug = 'call_tool' and outcome = 'failed'"
-    assert rows(shop_url, tried) == [(3,)]
+    tried = "select count(*) from pgflow.task_attempts where run_id = %s and step_slug = 'call_tool' and outcome = 'failed'"
+    assert rows(shop_url, tried, result.run_id) == [(3,)]
 
 
 MORE_THAN_READING = (
-    "delete from agent.orders",
-    "insert into agent.passages values ('x', 'y', null)",
-    "select 1; delete from agent.orders",
-    "with gone as (delete from agent.orders returning 1) select * from gone",
-    "create table agent.mine (id int)",
+    "delete from agent_example.orders",
+    "insert into agent_example.passages values ('x', 'y', null)",
+    "select 1; delete from agent_example.orders",
+    "select 1) as a; delete from agent_example.orders; select * from (select 1",
+    "with gone as (delete from agent_example.orders returning 1) select * from gone",
+    "create table agent_example.mine (id int)",
     "select * from pgflow.runs",
-    "select * from agent.model_calls",
+    "select * from agent_example.model_calls",
     "select set_config('role', 'postgres', true)",
     "select pg_sleep(10)",
     "selec 1",
 )
 
 
-async def test_sql_that_does_more_than_read_is_refused(shop_url: str) -> None:
-    for statement in MORE_THAN_READING:
-        arguments = json.dumps({"sql": statement})
-        call = ToolCall(source="call_1", id="1", name="run_sql", arguments=arguments)
+def run_sql(statement: str) -> ToolCall:
+    arguments = json.dumps({"sql": statement})
+    return ToolCall(source="call_1", id="1", name="run_sql", arguments=arguments)
 
-        result = await tools.make_call(call)
+
+async def test_sql_that_does_more_than_read_is_refused(
+    shop_url: str, shared_shop: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await reader.select("select current_setting('statement_timeout') as most") == [
+        {"most": "2s"}
+    ]
+    impatient = make_conninfo(shared_shop[1], options="-c statement_timeout=200ms")
+    monkeypatch.setenv("AGENT_READER_DSN", impatient)
+    for statement in MORE_THAN_READING:
+        result = await tools.make_call(run_sql(statement))
 
         assert (bool(result.error), result.output) == (True, None), statement
-    assert rows(shop_url, "select count(*) from agent.orders") == [(shop.ORDERS,)]
+    assert rows(shop_url, "select count(*) from agent_example.orders") == [(shop.ORDERS,)]
 
 
-async def test_mistakes_of_the_model_are_told_to_it(shop_url: str) -> None:
-    unknown = ToolCall(source="call_1", id="1", name="fly", arguments="{}")
-    malformed = ToolCall(source="call_2", id="2", name="get_stock", arguments='{"produc')
+async def test_the_server_bounds_what_a_statement_returns(
+    shop_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "current_task", lambda: SimpleNamespace(attempt=1))
+    found = await tools.make_call(run_sql("select * from generate_series(1, 100000) as n;"))
+    assert found.output == [{"n": number} for number in range(1, reader.MOST_ROWS + 1)]
+    large = await tools.make_call(run_sql("select repeat('x', 3000) as x -- and a comment"))
+    assert large.error == "a row has more than 2,000 letters; select less of it"
 
-    assert "there is no tool fly, only run_sql" in str((await tools.make_call(unknown)).error)
-    assert "Invalid JSON" in str((await tools.make_call(malformed)).error)
+
+async def test_decimals_stay_what_they_are(shop_url: str) -> None:
+    exact = "select 1200.50 as sum, 12345678901234567890.12 as more, 3 as bags, date '2025-01-02' as day"
+    assert await reader.select(exact) == [
+        {"sum": "1200.50", "more": "12345678901234567890.12", "bags": 3, "day": "2025-01-02"}
+    ]
 
 
 async def test_passages_are_found_by_what_they_mean(shop_url: str) -> None:
@@ -263,7 +287,7 @@ async def test_the_stand_in_answers_from_what_it_was_sent(shop_url: str) -> None
 
     without = [tool for tool in offered if tool["function"]["name"] != "get_stock"]
     sql = {
-        "sql": "select product, sum(bags) as bags from agent.orders where product = 'Sidamo' group by product order by bags desc"
+        "sql": "select product, sum(bags) as bags from agent_example.orders where product = 'Sidamo' group by product order by bags desc"
     }
     assert reply([user], without) == [Wish("run_sql", sql)]
 
@@ -273,8 +297,3 @@ async def test_the_stand_in_answers_from_what_it_was_sent(shop_url: str) -> None
         content = json.dumps({"source": "call_1", "output": {"product": "Sidamo", "bags": bags}})
         told = {"role": "tool", "tool_call_id": "a", "content": content}
         assert reply([user, asked, told], offered) == f"Sidamo: bags {bags} [call_1]."
-
-
-def test_the_page_has_the_flow() -> None:
-    page = Path(ROOT / "docs" / "patterns" / "agent.md").read_text()
-    assert f"```mermaid\n{flow.agent.mermaid().strip()}\n```" in page

@@ -23,6 +23,8 @@ def conversation(**outputs: Any) -> Conversation:
     [
         ("In 2025 it was 1,200.50 NOK [call_1].", []),
         ("It was 1,200.51 NOK [call_1].", ["1200.51 does not stand in call_1"]),
+        ("Yes.", ["it cites no source"]),
+        ("", ["it cites no source"]),
         ("It was 7 [call_1].", ["7 does not stand in call_1"]),
         ("It was 1200.50.", ["1200.50 cites no source"]),
         ("It was 1200.50 [call_9].", ["1200.50 does not stand in call_9", "there is no call_9"]),

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from openai import InternalServerError
 
-from examples.agent_team import flow, suppliers
+from examples.agent_team import flow, model, suppliers
 from examples.agent_team.__main__ import CRITERIA, QUESTION
 from examples.agent_team.loopback import serving
 from examples.agent_team.messages import Assignment
 from examples.agent_team.model_rules import reply
 from pgflow.execute import execute_async
-from tests.support.patterns import ROOT, run_pattern
+from tests.support.patterns import ROOT, endpoint, run_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,8 @@ def rows(dsn: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
 def suppliers_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give a database with the suppliers, and a model that answers."""
     suppliers.set_up(database_url)
-    monkeypatch.setenv("PGFLOW_DSN", database_url)
+    # The handlers read the worker's database, whatever the environment says.
+    monkeypatch.setenv("PGFLOW_DSN", "host=/nowhere")
     with serving("model_server") as model:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{model}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -72,7 +74,7 @@ def test_a_dissent_changes_the_decision_and_a_killed_worker_nothing(
     ((on_time, defective),) = rows(
         database_url,
         "select round(avg((delivered_on <= promised_on)::int), 4), round(sum(defective)::numeric / sum(pieces), 4)"
-        " from agent_team.deliveries where supplier = 'Birch'",
+        " from agent_team_example.deliveries where supplier = 'Birch'",
     )
     verdicts = {verdict["metric"]: verdict for verdict in birch["dossier"]["verdicts"]}
     assert verdicts["on_time_share"]["measured"] == pytest.approx(float(on_time))
@@ -107,7 +109,7 @@ def test_a_dissent_changes_the_decision_and_a_killed_worker_nothing(
     # Each task that asks the model has one answer on its account, and tokens for it.
     ((calls, answers),) = rows(
         database_url,
-        "select count(*), count(distinct answer_id) from agent_team.model_calls where prompt_tokens > 0",
+        "select count(*), count(distinct answer_id) from agent_team_example.model_calls where prompt_tokens > 0",
     )
     assert calls == answers == 2 * (4 + 4 + 3)
     assert (tmp_path / "picture.svg").stat().st_size > 10_000
@@ -121,7 +123,7 @@ async def test_the_same_supplier_is_renewed_once_the_facts_are_as_claimed(
     before = await execute_async(flow.team, assignment("Birch"), dsn=suppliers_url, timeout=100)
     with psycopg.connect(suppliers_url) as connection:
         connection.execute(
-            "update agent_team.deliveries set defective = pieces * 0.009,"
+            "update agent_team_example.deliveries set defective = pieces * 0.009,"
             " delivered_on = promised_on + (id % 40 = 0)::int where supplier = 'Birch'"
         )
     after = await execute_async(flow.team, assignment("Birch"), dsn=suppliers_url, timeout=100)
@@ -144,6 +146,15 @@ async def test_the_question_decides_how_far_research_fans_out(suppliers_url: str
     )
     assert found == [("prices",)]
     assert result[flow.decide].recommendation == "renew"
+
+
+async def test_an_attempt_asks_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has no retries of its own: they would be on no account."""
+    with endpoint(monkeypatch, 503) as asked:
+        async with model.connected() as client:
+            with pytest.raises(InternalServerError):
+                await client.chat.completions.create(model="any", messages=[])
+    assert len(asked) == 1
 
 
 def test_the_stand_in_finds_what_the_facts_say() -> None:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from examples.ensemble import flow
+from examples.ensemble.audit import side_by_side
 from examples.ensemble.flow import Ballots, Confidence, Opinion
 from pgflow import NonRetryable
 from tests.support.patterns import ROOT, run_pattern
@@ -100,7 +101,7 @@ def assert_there_was_no_quorum(connection: psycopg.Connection[Any], run: str) ->
 
 
 def opinion(model: str, *probabilities: list[float]) -> Opinion:
-    return Opinion(model, list(probabilities), 1)
+    return Opinion(model, list(probabilities), 1, 0.0, 1.0)
 
 
 def test_the_majority_wins_and_of_equals_the_more_probable_one() -> None:
@@ -133,6 +134,11 @@ def test_fewer_are_refused(answered: int) -> None:
     opinions = [opinion("logistic_regression", [1.0])] * answered + [None] * (3 - answered)
     with pytest.raises(NonRetryable, match=f"no quorum: {answered} of 3"):
         flow.aggregate(*opinions)
+
+
+def test_models_that_wait_for_each_other_do_not_work_side_by_side() -> None:
+    assert not side_by_side([(1.0, 2.0), (2.0, 3.0), (4.0, 5.0)])
+    assert side_by_side([(1.0, 2.0), (4.0, 5.0), (1.5, 1.6)])
 
 
 def test_all_who_voted_are_named() -> None:

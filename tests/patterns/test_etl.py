@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,12 @@ import psycopg
 import pytest
 
 from examples.etl import store
-from examples.etl.flow import Source, clean, etl, load, numbered, transform, validate
+from examples.etl.flow import Source, etl, extract, load
 from examples.etl.generate import FAULTS, generate
 from examples.etl.mend import mend
 from examples.etl.reference import COUNTRIES, RATES
-from examples.etl.rows import BadRow, Fact, Order, Row
-from pgflow import RunFailed, execute
+from examples.etl.rows import Row
+from pgflow import NonRetryable, RunFailed, execute
 from tests.support.patterns import ROOT, run_pattern
 
 if TYPE_CHECKING:
@@ -102,15 +103,17 @@ def test_every_row_is_loaded_once_or_in_quarantine(database_url: str, tmp_path: 
     assert picture.tag.endswith("svg")
     assert len(list(picture.iter("{http://www.w3.org/2000/svg}path"))) > 20
 
-    # It can be run again on the same database.
-    facts = run_pattern("etl", database_url, tmp_path, "--rows", "1000", timeout=90)
+    # It can be run again on the same database, and from a copy of the folder.
+    shutil.copytree(ROOT / "examples" / "etl", tmp_path / "home" / "etl")
+    home = tmp_path / "home"
+    facts = run_pattern("etl", database_url, tmp_path, "--rows", "1000", timeout=90, home=home)
     assert facts["bad_rows"] == 10
     assert all(facts["checks"].values()), facts
     assert query(database_url, "select count(*) from etl_example.orders") == [(1_000,)]
 
 
-def run(dsn: str, path: Path) -> store.Load:
-    return execute(etl, Source("orders.csv", str(path)), dsn=dsn, timeout=60)[load]
+def run(dsn: str, path: Path, *, mends: Source | None = None) -> store.Load:
+    return execute(etl, Source.of(path, mends=mends), dsn=dsn, timeout=60)[load]
 
 
 def test_a_file_with_too_many_bad_rows_is_refused_as_a_whole(
@@ -124,6 +127,54 @@ def test_a_file_with_too_many_bad_rows_is_refused_as_a_whole(
     assert query(database_url, "select from etl_example.loads") == []
 
 
+def test_the_limit_is_one_of_all_maps_together(database_url: str, tmp_path: Path) -> None:
+    """4 % in each of two maps are 8 % of the file."""
+    store.create(database_url)
+    rows = [GOOD | {"order_id": f"A-{number}"} for number in range(50)]
+    rows[7]["quantity"] = rows[17]["quantity"] = "many"
+    rows[27]["country"] = rows[37]["country"] = "Atlantis"
+    write(tmp_path / "orders.csv", rows)
+    with pytest.raises(RunFailed, match="4 of 50 rows are bad, more than 5 %"):
+        run(database_url, tmp_path / "orders.csv")
+    assert query(database_url, "select from etl_example.loads") == []
+
+
+def test_files_of_one_name_have_rows_of_their_own(database_url: str, tmp_path: Path) -> None:
+    store.create(database_url)
+    monday, mended, tuesday = (tmp_path / day / "orders.csv" for day in ("mon", "mended", "tue"))
+    for file, prefix, bad_row in ((monday, "A-1", 3), (tuesday, "A-2", 4)):
+        rows = [GOOD | {"order_id": f"{prefix}{number:02}"} for number in range(20)]
+        rows[bad_row - 1]["quantity"] = "many"
+        file.parent.mkdir()
+        write(file, rows)
+    mended.parent.mkdir()
+    write(mended, [{"row": "3", **GOOD, "order_id": "A-102"}])
+
+    assert run(database_url, monday).quarantined == 1
+    # Tuesday's row 3 is good, and no reason to think that Monday's is.
+    assert run(database_url, tuesday).resolved == 0
+    assert run(database_url, mended, mends=Source.of(monday)).resolved == 1
+    rows = [GOOD | {"order_id": f"A-3{number:02}"} for number in range(20)]
+    rows[2]["quantity"] = "few"
+    write(tuesday, rows)
+    # Nor does Monday's row 3, resolved, stand for this one.
+    assert run(database_url, tuesday).quarantined == 1
+    waiting = query(
+        database_url,
+        "select row_number, raw ->> 'quantity' from etl_example.quarantine where resolved_by is null order by 1",
+    )
+    assert waiting == [(3, "few"), (4, "many")]
+
+
+def test_a_file_that_has_changed_meanwhile_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "orders.csv", [GOOD])
+    source = Source.of(tmp_path / "orders.csv")
+    assert extract(source) == [Row(1, GOOD)]
+    write(tmp_path / "orders.csv", [GOOD, GOOD])
+    with pytest.raises(NonRetryable, match="is another file"):
+        extract(source)
+
+
 def test_a_row_that_is_not_mended_well_stays_in_quarantine(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -131,7 +182,8 @@ def test_a_row_that_is_not_mended_well_stays_in_quarantine(
     truth = generate(tmp_path / "orders.csv", 400, seed=1)
     assert run(database_url, tmp_path / "orders.csv").quarantined == len(truth.bad) == 4
     with psycopg.connect(database_url) as connection:
-        rows = store.unresolved(connection, "orders.csv")
+        source = Source.of(tmp_path / "orders.csv")
+        rows = store.unresolved(connection, source.name)
     write(tmp_path / "quarantine.csv", rows)
     mend(tmp_path / "quarantine.csv", tmp_path / "mended.csv")
     mended = records(tmp_path / "mended.csv")
@@ -143,7 +195,7 @@ def test_a_row_that_is_not_mended_well_stays_in_quarantine(
         if number not in truth.bad
     ]
     write(tmp_path / "mended.csv", [*good, *mended])
-    done = run(database_url, tmp_path / "mended.csv")
+    done = run(database_url, tmp_path / "mended.csv", mends=source)
     assert (done.inserted, done.unchanged, done.quarantined, done.resolved) == (3, 396, 1, 3)
     left = query(
         database_url,
@@ -164,47 +216,29 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def through_all_maps(row: Row) -> Fact | None:
-    fact: Fact | None = transform(clean(validate(row)))
-    return fact
+def test_what_is_no_text_is_refused_and_harms_no_other_row(tmp_path: Path) -> None:
+    write(tmp_path / "orders.csv", [GOOD, GOOD | {"customer": "A\0da"}, GOOD | {"customer": "ÅÅÅ"}])
+    text = (tmp_path / "orders.csv").read_bytes().replace("ÅÅÅ".encode(), "ÅÅÅ".encode("latin-1"))
+    (tmp_path / "orders.csv").write_bytes(text)
+    good, nul, latin = extract(Source.of(tmp_path / "orders.csv"))
+    assert (good.fields, nul.fields["customer"]) == (GOOD, "A\ufffdda")
+    assert latin.fields["customer"] == "\ufffd" * 3
 
 
-def test_a_good_row_becomes_a_fact() -> None:
-    fact = through_all_maps(Row(1, dict(GOOD)))
-    assert fact is not None
-    assert (fact.customer, fact.country, fact.currency) == ("Ada Lovelace", "DE", "USD")
-    assert fact.amount_eur == Decimal("29.05")  # 31.50 / 1.0843
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "error"),
-    [
-        ("unit_price", "10,50", "unparsable number: unit_price = '10,50'"),
-        ("quantity", "3.5", "unparsable number: quantity = '3.5'"),
-        ("ordered_on", "2026-02-30", "impossible date: ordered_on = '2026-02-30'"),
-        ("customer", "", "missing field: customer"),
-        ("quantity", "-1", "greater than: quantity = '-1'"),
-        ("country", "Atlantis", "unknown country: Atlantis"),
-        ("currency", "EURO", "unknown currency: EURO"),
-        ("surplus", ["one", "more"], "extra forbidden: surplus = ['one', 'more']"),
-    ],
-)
-def test_a_bad_row_says_what_is_wrong(field: str, value: object, error: str) -> None:
-    with pytest.raises(BadRow) as raised:
-        through_all_maps(Row(1, {**GOOD, field: value}))
-    assert str(raised.value) == error
-
-
-def test_what_an_earlier_map_refused_passes_through() -> None:
-    assert clean(None) is None
-    assert transform(None) is None
-
-
-def test_the_second_of_two_equal_order_ids_is_refused() -> None:
-    one, two = numbered([dict(GOOD), dict(GOOD)])
-    assert isinstance(validate(one), Order)
-    with pytest.raises(BadRow, match="duplicate order: A-000001 stands in row 1"):
-        validate(two)
+def test_what_nobody_can_mend_is_left(tmp_path: Path) -> None:
+    refused = [
+        {"row": 1, "reason": "unknown currency", **GOOD, "currency": "XXX"},
+        {"row": 2, "reason": "unknown country", **GOOD, "country": "Xyz"},
+        {"row": 3, "reason": "missing field", **GOOD, "country": ""},
+        {"row": 4, "reason": "missing field", **GOOD, "customer": ""},
+        {"row": 5, "reason": "impossible date", **GOOD, "ordered_on": "soon"},
+        {"row": 6, "reason": "greater than", **GOOD, "quantity": "-1"},
+    ]
+    write(tmp_path / "quarantine.csv", refused)
+    changes, left = mend(tmp_path / "quarantine.csv", tmp_path / "mended.csv")
+    assert [str(change) for change in changes] == ["row 4, missing field: customer '' -> 'Guest'"]
+    assert left == [1, 2, 3, 5, 6]
+    assert [row["row"] for row in records(tmp_path / "mended.csv")] == ["4"]
 
 
 def test_the_generator_makes_each_kind_of_fault(tmp_path: Path) -> None:

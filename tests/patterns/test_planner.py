@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from examples.planner import rules
-from examples.planner.checks import SLIPS
-from examples.planner.flow import planning
+from examples.planner import flow, model, picture, rules
+from examples.planner.checks import SLIPS, Job
+from examples.planner.flow import Goal, Stored, begin, planning
 from examples.planner.orders import SURGES
 from examples.planner.work import (
     MonthRevenue,
@@ -20,7 +21,7 @@ from examples.planner.work import (
     handlers,
     unusual_months,
 )
-from pgflow import Plan
+from pgflow import Database, Flow, FlowBuilder, Plan, execute_async
 from tests.support.patterns import ROOT, run_pattern
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def look_into_the_database(connection: psycopg.Connection[Any], *jobs: dict[str,
     )
     assert [outcome for outcome, _ in attempts] == ["failed", "failed", "completed"]
     assert all("503" in error for _, error in attempts[:2])
-    assert rows("select goal from planner.follow_ups") == [(PRODUCTS,)]
+    assert rows("select goal from planner_example.follow_ups") == [(PRODUCTS,)]
     assert products["goal"] == PRODUCTS
     # No step of a plan was done by a worker that knew a flow.
     workers = rows(
@@ -137,6 +138,57 @@ def test_the_stand_in_knows_only_the_catalogue_that_it_is_sent() -> None:
     smaller = [entry for entry in catalogue() if entry.name != "follow_up"]
     plan = rules.compose(MONTHS, smaller)
     assert "follow_up" not in {step["handler"] for step in plan["steps"]}
+
+
+async def test_a_goal_runs_its_own_plan_whoever_has_taken_its_slug(database_url: str) -> None:
+    """Two goals whose plans a model has given one name: the later one is the latest version."""
+    plans = [
+        Plan.read(
+            {"slug": "work", "steps": [{"slug": "a", "handler": name, "params": params}]}, handlers
+        )
+        for name, params in (
+            ("products_of_month", {"month": "2025-04"}),
+            ("region_revenue", {"year": 2025}),
+        )
+    ]
+    async with Database.connect(database_url) as database:
+        builder = FlowBuilder(database)
+        assert [await builder.define_plan(plan, handlers) for plan in plans] == [1, 2]
+
+    beginning = Flow[Goal]("beginning")
+
+    @beginning.step()
+    def stored(goal: Goal) -> Stored:
+        return Stored("work", 1)
+
+    beginning.step(depends_on=(stored,))(begin.function)
+    await execute_async(beginning, Goal("?", "", ""), dsn=database_url, timeout=60)
+    with psycopg.connect(database_url) as connection:
+        begun = connection.execute(
+            "select flow_version, input ->> 'text' from pgflow.runs where flow_slug = 'work'"
+        ).fetchall()
+    assert begun == [(1, "?")]
+
+
+def test_a_picture_shows_what_another_model_has_planned(tmp_path: Path) -> None:
+    """Two plans, steps under names of its own, and no comparison of regions."""
+    months = [{"month": "2025-01", "revenue": 1.0}, {"month": "2025-02", "revenue": 9.0}]
+    jobs = [
+        Job("?", uuid4(), [], "one", 1, {"a": [], "b": ["a"]},
+            {"a": "monthly_revenue", "b": "unusual_months"}, uuid4(), {"a": months, "b": months[1:]}),
+        Job("?", uuid4(), [], "two", 1, {"c": []}, {"c": "region_revenue"}, uuid4(), {"c": []}),
+    ]  # fmt: skip
+    assert jobs[0].outputs_of("unusual_months") == [months[1:]]
+    assert jobs[1].outputs_of("follow_up") == []
+    picture.save(tmp_path / "picture.svg", jobs)
+    assert (tmp_path / "picture.svg").stat().st_size > 5_000
+
+
+def test_mending_has_time_for_all_its_rounds() -> None:
+    seconds = {step["slug"]: step.get("timeout") for step in planning.definition()["steps"]}
+    assert seconds["ask"] is None  # the flow's own
+    assert flow.AN_ANSWER > model.PATIENCE
+    assert seconds["mend"] == flow.ROUNDS * flow.AN_ANSWER
 
 
 def test_months_stand_out_by_the_median() -> None:

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from examples.vision import flow, imaging, model
-from examples.vision.scenario import TABLES
+from examples.vision.scenario import TABLES, make_room
 from pgflow import Client, Database, Worker
+from pgflow.errors import UsageError
 from tests.support.patterns import ROOT, run_pattern
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ CORRUPT, WHOLE = "image-058.png", "image-001.png"
 
 
 @pytest.fixture
-def _fresh_model(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _fresh_model(database_url: str) -> Iterator[None]:
     """Have this process load no model that another test has left."""
-    monkeypatch.setenv("PGFLOW_DSN", database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute(TABLES)
     model._load.cache_clear()
@@ -69,7 +69,8 @@ def test_all_but_the_corrupt_image_are_classified(
     assert_the_database_says_so(database_url, facts)
     assert_predictions_are_those_of_the_model(database_url, tmp_path)
     assert_the_products_are_there(tmp_path)
-    monkeypatch.setenv("PGFLOW_DSN", database_url)
+    # The handlers use the worker's database, whatever the environment says.
+    monkeypatch.setenv("PGFLOW_DSN", "host=/nowhere")
     asyncio.run(retry_with_another_file(database_url, facts["run_id"], tmp_path / "images"))
     assert_the_image_is_classified_now(database_url)
 
@@ -85,7 +86,7 @@ async def retry_with_another_file(dsn: str, run_id: str, images: Path) -> None:
 
 def assert_the_image_is_classified_now(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
-        rows = connection.execute("select image, label, confidence from vision.predictions")
+        rows = connection.execute("select image, label, confidence from vision_example.predictions")
         stored = {image: found for image, *found in rows.fetchall()}
         decoded = connection.execute(
             "select count(*) from pgflow.task_attempts where step_slug = 'preprocess'"
@@ -110,12 +111,12 @@ def assert_the_database_says_so(dsn: str, facts: dict[str, Any]) -> None:
             "select count(*) from pgflow.task_attempts where run_id = %s and attempt > 1", run
         ).fetchone()
         loads = connection.execute(
-            "select pid, count(*) from vision.model_loads group by pid order by pid"
+            "select pid, count(*) from vision_example.model_loads group by pid order by pid"
         ).fetchall()
         workers = connection.execute(
             "select pid from pgflow.worker_summary order by pid"
         ).fetchall()
-        sizes = connection.execute("select image, size from vision.images").fetchall()
+        sizes = connection.execute("select image, size from vision_example.images").fetchall()
     assert steps == [
         ("upload", "completed", 1, 0),
         ("preprocess", "completed", 100, 1),
@@ -137,7 +138,9 @@ def assert_predictions_are_those_of_the_model(dsn: str, out: Path) -> None:
     labels = json.loads((out / "labels.json").read_text())
     session = model.open_model(str(out / "digits.onnx"))
     with psycopg.connect(dsn) as connection:
-        stored = connection.execute("select image, label, confidence from vision.predictions")
+        stored = connection.execute(
+            "select image, label, confidence from vision_example.predictions"
+        )
         rows = stored.fetchall()
     assert len(rows) == 99
     right = 0
@@ -165,16 +168,18 @@ def assert_the_products_are_there(out: Path) -> None:
 
 @pytest.mark.usefixtures("_fresh_model")
 def test_threads_of_one_process_load_the_model_once(database_url: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "tiny.onnx")
+    with pytest.raises(Exception, match="tiny"):
+        model.probabilities(path, [0] * 64, database_url)
     tiny_model(tmp_path / "tiny.onnx")
     pixels = [255 if place == 3 else 0 for place in range(64)]
     with ThreadPoolExecutor(8) as pool:
-        asked = [
-            pool.submit(model.probabilities, str(tmp_path / "tiny.onnx"), pixels) for _ in range(32)
-        ]
+        asked = [pool.submit(model.probabilities, path, pixels, database_url) for _ in range(32)]
         answers = [each.result() for each in asked]
     assert {answer.index(max(answer)) for answer in answers} == {3}
     with psycopg.connect(database_url) as connection:
-        assert connection.execute("select count(*) from vision.model_loads").fetchone() == (1,)
+        loads = connection.execute("select count(*) from vision_example.model_loads").fetchone()
+    assert loads == (1,), "the file that was not there is no load"
 
 
 def test_a_digit_is_found_where_it_is() -> None:
@@ -194,6 +199,29 @@ def test_what_is_no_image_is_refused_with_a_reason(data: bytes, tmp_path: Path) 
     (tmp_path / "image.png").write_bytes(data)
     with pytest.raises(imaging.CorruptImage, match="identify"):
         flow.preprocess(str(tmp_path / "image.png"))
+
+
+def test_an_image_that_shows_nothing_is_refused_with_a_reason(tmp_path: Path) -> None:
+    Image.new("RGB", (72, 72), (30, 60, 90)).save(tmp_path / "image.png")
+    with pytest.raises(imaging.CorruptImage, match="nothing stands out"):
+        flow.preprocess(str(tmp_path / "image.png"))
+
+
+def test_images_of_others_are_left_alone(tmp_path: Path) -> None:
+    """Neither in a directory of theirs, nor beside those of the example."""
+    theirs = tmp_path / "images" / "image-001.png"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with pytest.raises(UsageError, match="has not written"):
+        make_room(tmp_path)
+    assert theirs.exists()
+
+    images, annotated = make_room(tmp_path / "out")
+    for folder in (images, annotated):
+        (folder / "image-001.png").touch()
+        (folder / "holiday.png").touch()
+    assert make_room(tmp_path / "out") == (images, annotated)
+    assert [path.name for path in (*images.iterdir(), *annotated.iterdir())] == ["holiday.png"] * 2
 
 
 def test_a_failed_image_passes_the_later_steps() -> None:
