@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -237,6 +237,24 @@ async def test_a_server_that_fails_between_claim_and_plan_costs_a_moment(
         assert await result_of(db, "p") == {"n": [0, 1]}
     assert worker.statistics.released == 0
     assert "could not be read: still gone" in caplog.text
+
+
+async def test_plans_are_read_while_all_connections_of_the_pool_are_taken(db: Database) -> None:
+    done = asyncio.Event()
+    registry = Handlers()
+
+    @registry.register()
+    async def tell() -> None:
+        done.set()
+
+    plan = Plan.read({"slug": "p", "steps": [{"slug": "n", "handler": "tell"}]}, registry)
+    await FlowBuilder(db).define_plan(plan, registry)
+    async with working(db, registry), AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(db.connection())
+        await Client(db).start("p")
+        async with asyncio.timeout(10):
+            await done.wait()
 
 
 async def test_a_definition_that_is_no_plan_is_not_performed(
