@@ -169,6 +169,21 @@ class Definitions(Reads):
         rows = await self._call(statement, flow_slug, shape_hash)
         return rows[0][0] if rows else None
 
+    async def queues_of_plans(self) -> list[tuple[str, set[str]]]:
+        """Return the queues that stored plans and those of live runs name, with the handlers that are wanted there."""
+        statement = """select step.value ->> 'queue', array_agg(distinct step.value -> 'handler' ->> 'name')
+          from pgflow.flow_versions as known
+          inner join pgflow.flows as flow on known.flow_slug = flow.flow_slug
+          cross join lateral jsonb_array_elements(known.definition -> 'steps') as step (value)
+          where step.value -> 'handler' ->> 'name' is not null and step.value ->> 'queue' is not null
+            and (known.version = flow.version or (known.flow_slug, known.version) in (
+              select run.flow_slug, run.flow_version from pgflow.runs as run
+              where run.status = 'started'
+                and run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+            ))
+          group by 1 order by 1"""
+        return [(queue, set(names)) for queue, names in await self._fetch(statement)]
+
     async def plan_definition(self, flow_slug: str) -> RawJson | None:
         """Return the definition of a flow that new runs get."""
         statement = """select known.definition from pgflow.flow_versions as known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Flows: TypeAlias = (
     "Flow[Any] | Sequence[Flow[Any]] | Mapping[str, Mapping[str, Callable[..., Any]]] | Handlers"
 )
+
+_log = logging.getLogger("pgflow.worker")
 
 NO_FLOW = "a worker needs at least one flow"
 
@@ -74,6 +77,8 @@ async def prepare(database: Database, flows: Flows, queues: Sequence[str] | None
         if not len(flows):
             raise UsageError("a worker needs at least one registered handler")
         served_queues = await _queues(database, [], flows.queues if queues is None else queues)
+        if queues is None:
+            await _tell_of_other_queues(database, flows)
         return Repertoire({}, None, served_queues, {}, plans=Plans(database, flows))
     if isinstance(flows, Mapping):
         return await _prepare_dynamic(database, flows, queues)
@@ -91,6 +96,21 @@ async def prepare(database: Database, flows: Flows, queues: Sequence[str] | None
         await _queues(database, list(versions), queues),
         versions,
     )
+
+
+async def _tell_of_other_queues(database: Database, handlers: Handlers) -> None:
+    """Warn of plans for these very handlers that wait where a registry, or a handler, had its queue before.
+
+    Serving those queues unasked would be wrong: another registry may have handlers of the same names.
+    """
+    names = {handler.name for handler in handlers}
+    for queue, wanted in await database.queues_of_plans():
+        if queue not in handlers.queues and wanted <= names:
+            _log.warning(
+                "plans wait for %s on the queue %s, which this worker does not serve;"
+                " if they are meant for it, store them again, or give a worker --queue %s",
+                *(", ".join(sorted(wanted)), queue, queue),
+            )
 
 
 async def _prepare_dynamic(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgflow import Client, FlowBuilder
+from pgflow._repertoire import prepare
 from pgflow.errors import RunFailed
 from pgflow.plan import Handlers, Plan
 from tests.support.plan_handlers import handlers, plan_of
@@ -95,6 +96,32 @@ async def test_a_step_that_its_handler_has_left_behind_fails_alone(db: Database)
     summary = {step.step_slug: step.status for step in await db.steps(run.id)}
     assert summary == {"fetch": "completed", "text": "failed"}
     assert len(await db.attempts(run.id, "text")) == 1
+
+
+async def test_a_worker_tells_of_plans_that_wait_where_its_handlers_were(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, after, others = Handlers(queue="old"), Handlers(queue="new"), Handlers(queue="others")
+    for registry in (before, after, others):
+        registry.register("numbers")(lambda: [1])
+    others.register("letters")(lambda: ["a"])
+    steps = [{"slug": "n", "handler": "numbers"}]
+    plan = Plan.read({"slug": "p", "steps": steps}, before)
+    await FlowBuilder(db).define_plan(plan, before)
+    run = await Client(db).start("p")
+    more = [*steps, {"slug": "l", "handler": "letters"}]
+    await FlowBuilder(db).define_plan(Plan.read({"slug": "q", "steps": more}, others), others)
+    repertoire = await prepare(db, after, None)
+    assert repertoire.queues == ["new"]
+    (warning,) = caplog.messages
+    assert "plans wait for numbers on the queue old" in warning
+    # Storing it again helps new runs; the one that lives keeps its queue.
+    await FlowBuilder(db).define_plan(plan, after)
+    await prepare(db, after, None)
+    await run.cancel()
+    await prepare(db, after, None)
+    await prepare(db, after, ["new"])
+    assert caplog.messages == [warning, warning]
 
 
 async def test_plans_are_read_while_all_connections_of_the_pool_are_taken(db: Database) -> None:
