@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pgflow._codec.annotations import as_declared
 from pgflow._handler import Handler, is_coroutine_function, names_attribute
 from pgflow._plan.model import ITEM, RUN, Source
-from pgflow.codec import Where, encode
-from pgflow.errors import DecodingError, UsageError
+from pgflow.codec import Where, describe_error, encode
+from pgflow.errors import DecodingError, NonRetryable, PgflowError, UsageError
 from pgflow.flow import Flow
 from pgflow.handlers import current_task
 
@@ -25,25 +25,44 @@ def bind(
 ) -> dict[str, Handler]:
     """Return what performs each step of a stored plan, as far as its handlers are registered here.
 
-    Raises PgflowError, KeyError, TypeError or ValueError for a definition that is no plan's.
+    A step that does not fit its handler, which may have changed since, fails by itself. Raises PgflowError, KeyError,
+    TypeError or ValueError for a definition that is no plan's.
     """
-    bound: dict[str, BoundStep] = {}
+    reads_run_input: dict[str, bool] = {}
     entries: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
     for step in definition["steps"]:
         registered = handlers.get(str(step["handler"]["name"])) if "handler" in step else None
         function: Callable[..., Any] = _elsewhere
         if registered is not None:
-            one = bound[step["slug"]] = BoundStep(slug, step, registered)
-            function = one.function()
+            function, reads_run_input[step["slug"]] = _performing(slug, step, registered)
         options = {"depends_on": step.get("depends_on", []), "step_type": step.get("step_type")}
         if registered is not None and "non_retryable" in registered.options:
             options["non_retryable"] = registered.options["non_retryable"]
         entries.append((step["slug"], function, options))
     flow = Flow.from_list(slug, entries, redact=redact).validate()
-    found = {name: Handler(flow[name]) for name in bound}
-    for name, one in bound.items():
-        found[name].reads_run_input = one.reads_run_input
+    found = {name: Handler(flow[name]) for name in reads_run_input}
+    for name, reads in reads_run_input.items():
+        found[name].reads_run_input = reads
     return found
+
+
+def _performing(
+    flow: str, step: Mapping[str, Any], handler: RegisteredHandler
+) -> tuple[Callable[[Any], Any], bool]:
+    """Return a step's function, and whether it reads the run's input."""
+    try:
+        bound = BoundStep(flow, step, handler)
+    except (PgflowError, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = getattr(error, "message", "") or describe_error(error)
+        return _refusing(f"the plan does not fit handler '{handler.name}': {reason}"), False
+    return bound.function(), bound.reads_run_input
+
+
+def _refusing(reason: str) -> Callable[[Any], Any]:
+    async def refuse(_: Any) -> None:
+        raise NonRetryable(reason)
+
+    return refuse
 
 
 def _elsewhere(_: Any) -> None:
@@ -67,7 +86,7 @@ class BoundStep:
             name for name in (*self._params, *self._inputs) if name not in handler.parameters
         ]
         if unknown:
-            raise UsageError(f"handler '{handler.name}' has no parameter {', '.join(unknown)}")
+            raise UsageError(f"it has no parameter {', '.join(unknown)}")
         named = any(source.name == RUN for source in self._inputs.values())
         self.reads_run_input = (named and not self._is_root) or names_attribute(
             handler.function, "run_input"

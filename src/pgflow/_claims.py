@@ -92,7 +92,7 @@ class Claims:
         worker_id: UUID,
         repertoire: Repertoire,
         slots: Slots,
-        accept: Callable[[Sequence[GrantedTask]], None],
+        accept: Callable[[Sequence[GrantedTask], float], None],
         renew: Callable[[], Awaitable[None]],
         *,
         reach: Reach,
@@ -113,7 +113,7 @@ class Claims:
         self._repertoire = repertoire
         self._slots = slots
         self._accept = accept
-        """Takes what was granted, also when the worker is stopping already."""
+        """Takes what was granted, and since when it is leased, also when the worker is stopping already."""
         self._lease = lease
         self._attention = asyncio.Event()
         self._asks_again = False
@@ -200,7 +200,7 @@ class Claims:
         begin = time.monotonic()
         slots.reserve(asked)
         try:
-            granted = await self._claim(queue.name, asked)
+            granted = await self._claim(queue.name, asked, begin)
         finally:
             slots.release(asked)
         seconds = time.monotonic() - begin
@@ -209,7 +209,7 @@ class Claims:
         self._rested_at = time.monotonic() + min(2 * seconds, LONGEST_SPACE) * (
             4 * len(granted) < asked
         )
-        self._accept(granted)
+        self._accept(granted, begin)
         queue.is_full = len(granted) >= asked
         if granted:
             self._pause = FIRST_POLL
@@ -222,7 +222,7 @@ class Claims:
         if self._slots.is_busy():
             await asyncio.sleep(max(0.0, self._rested_at - time.monotonic()))
 
-    async def _claim(self, queue: str, qty: int) -> list[GrantedTask]:
+    async def _claim(self, queue: str, qty: int, begin: float) -> list[GrantedTask]:
         if self._stopping:
             return []
         crash_point("before_claim")
@@ -240,7 +240,7 @@ class Claims:
         self._outage.reset()
         if granted:
             crash_point("after_claim")
-            await self._repertoire.learn(granted)
+            await self._repertoire.learn(granted, begin + self._lease / 2)
         return granted
 
     def _pass_over(self, error: Exception) -> None:

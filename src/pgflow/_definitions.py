@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from pgflow._reads import Reads
 from pgflow._starts import DEFINE
-from pgflow._tasks import text_array
+from pgflow._tasks import text_array, uuid_array
 from pgflow.records import FlowRecord
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
+    from pgflow._pool import Rows
     from pgflow.records import RawJson
 
 
@@ -28,6 +29,15 @@ class PlanOfRun(NamedTuple):
 
 class Definitions(Reads):
     """Calls about flows and their steps."""
+
+    async def _call(
+        self,
+        statement: LiteralString,
+        *parameters: object,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Rows:
+        """Make one of the calls that workers make all the time."""
+        raise NotImplementedError
 
     async def define_flow(
         self, flow_slug: str, definition: str, *, connection: AsyncConnection[Any] | None = None
@@ -106,29 +116,79 @@ class Definitions(Reads):
         """Create a queue unless it exists."""
         await self._fetch("select pgflow.ensure_queue(%s::text)", queue_name)
 
-    # Plans
+    # Versions
+
+    async def live_versions(self, flow_slug: str) -> list[RawJson]:
+        """Return the definitions of a flow's older versions that live runs follow, oldest first."""
+        statement = """select known.definition from pgflow.flow_versions as known
+          inner join pgflow.flows as flow on known.flow_slug = flow.flow_slug and known.version <> flow.version
+          where known.flow_slug = %s and known.version = any(array(
+            select distinct run.flow_version from pgflow.runs as run
+            where run.flow_slug = known.flow_slug and run.status = 'started'
+              and run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+          ))
+          order by known.version"""
+        return [row[0] for row in await self._fetch(statement, flow_slug)]
+
+    async def steps_of_versions(self, flow_slug: str) -> set[str]:
+        """Return the slugs of all steps that a flow has had."""
+        statement = """select distinct step.value ->> 'slug' from pgflow.flow_versions as known
+          cross join lateral jsonb_array_elements(known.definition -> 'steps') as step (value)
+          where known.flow_slug = %s"""
+        return {row[0] for row in await self._fetch(statement, flow_slug)}
+
+    async def handler_keys(
+        self, run_ids: Sequence[UUID], step_slugs: Sequence[str]
+    ) -> list[tuple[UUID, str, str]]:
+        """Return steps of runs with the keys that workers claim them with; one of the workers' quick calls."""
+        statement = """select run_id, step_slug,
+            flow_slug || '.' || step_slug || '(' || step_type || ':' || array_to_string(deps, ',') || ')'
+          from pgflow.step_states
+          where (run_id, step_slug) in (select * from unnest(%s::uuid[], %s::text[]))"""
+        rows = await self._call(statement, uuid_array(run_ids), text_array(step_slugs))
+        return [(run_id, step_slug, key) for run_id, step_slug, key in rows]
 
     async def plans_of_runs(self, run_ids: Sequence[UUID]) -> list[tuple[UUID, PlanOfRun]]:
-        """Return which plan each of some runs follows."""
+        """Return which plan each of some runs follows; one of the workers' quick calls."""
         statement = """select run.run_id, run.flow_slug, known.shape_hash, flow.redact
           from unnest(%s::uuid[]) as wanted (run_id)
           inner join pgflow.runs as run on wanted.run_id = run.run_id
           inner join pgflow.flows as flow on run.flow_slug = flow.flow_slug
           inner join pgflow.flow_versions as known
             on run.flow_slug = known.flow_slug and run.flow_version = known.version"""
-        rows = await self._fetch(statement, list(run_ids))
+        rows = await self._call(statement, uuid_array(run_ids))
         return [
             (run_id, PlanOfRun(slug, shape_hash, tuple(redact or ())))
             for run_id, slug, shape_hash, redact in rows
         ]
 
-    async def plan_definition(
-        self, flow_slug: str, shape_hash: str | None = None
-    ) -> RawJson | None:
-        """Return the definition of a flow that has this hash, else of the version that new runs get."""
-        statement = """select known.definition from pgflow.flow_versions as known
+    async def plan_of_version(self, flow_slug: str, shape_hash: str) -> RawJson | None:
+        """Return the definition of a flow that has this hash; one of the workers' quick calls."""
+        statement = """select definition from pgflow.flow_versions
+          where flow_slug = %s and shape_hash = %s"""
+        rows = await self._call(statement, flow_slug, shape_hash)
+        return rows[0][0] if rows else None
+
+    async def queues_of_plans(self) -> list[tuple[str, set[str]]]:
+        """Return the queues that stored plans and those of live runs name, with the handlers that are wanted there."""
+        statement = """select step.value ->> 'queue', array_agg(distinct step.value -> 'handler' ->> 'name')
+          from pgflow.flow_versions as known
           inner join pgflow.flows as flow on known.flow_slug = flow.flow_slug
-          where known.flow_slug = %s and case
-            when %s::text is null then known.version = flow.version else known.shape_hash = %s end"""
-        rows = await self._fetch(statement, flow_slug, shape_hash, shape_hash)
+          cross join lateral jsonb_array_elements(known.definition -> 'steps') as step (value)
+          where step.value -> 'handler' ->> 'name' is not null and step.value ->> 'queue' is not null
+            and (known.version = flow.version or (known.flow_slug, known.version) in (
+              select run.flow_slug, run.flow_version from pgflow.runs as run
+              where run.status = 'started'
+                and run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+            ))
+          group by 1 order by 1"""
+        return [(queue, set(names)) for queue, names in await self._fetch(statement)]
+
+    async def plan_definition(self, flow_slug: str) -> RawJson | None:
+        """Return the definition of a flow that new runs get."""
+        statement = """select known.definition from pgflow.flow_versions as known
+          inner join pgflow.flows as flow
+            on known.flow_slug = flow.flow_slug and known.version = flow.version
+          where known.flow_slug = %s"""
+        rows = await self._fetch(statement, flow_slug)
         return rows[0][0] if rows else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 from pgflow.handlers import Execution, Released, Settled, Stop, lost
@@ -73,15 +72,16 @@ class Holdings:
         slots.reserve(room)
         return room
 
-    def accept(self, granted: Sequence[GrantedTask]) -> None:
-        """Take what was granted; what cannot or must not be performed goes back."""
+    def accept(self, granted: Sequence[GrantedTask], leased_at: float) -> None:
+        """Take what was granted at that moment or later; what cannot or must not be performed goes back."""
         self._statistics.claimed += sum(task.items or 1 for task in granted)
         ready = []
         for task in granted:
-            if task.losses and self._adopt(task):
+            if task.losses and self._adopt(task, leased_at):
                 continue
             handler = self._repertoire.handler_of(task)
             execution = Execution(task, handler, self._services)
+            execution.leased_at = leased_at
             self._executions[execution] = None
             if task.exhausted:
                 self.reporter.add(execution, lost(task))
@@ -96,7 +96,7 @@ class Holdings:
         if ready:
             self.slots.start(ready)
 
-    def _adopt(self, task: GrantedTask) -> bool:
+    def _adopt(self, task: GrantedTask, leased_at: float) -> bool:
         """Go on under the new fence with a task that is still in hand: its lease ended, and this very worker found it."""
         key = (task.run_id, task.step_slug, task.task_index, task.items)
         for held in self._executions:
@@ -108,7 +108,7 @@ class Holdings:
                     "the lease of %s had ended; it goes on as grant %d", held.context, task.attempt
                 )
                 held.task = task
-                held.leased_at = time.monotonic()
+                held.leased_at = leased_at
                 return True
         return False
 

@@ -6,17 +6,17 @@ runs, and it needs to know none of them beforehand.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pgflow._bound import bind
+from pgflow._learning import keep, patiently
 from pgflow._logs import first_line
 from pgflow.codec import decode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from pgflow._definitions import PlanOfRun
@@ -25,15 +25,9 @@ if TYPE_CHECKING:
     from pgflow.handlers import Handler
     from pgflow.records import GrantedTask
 
-K = TypeVar("K", bound="Hashable")
-V = TypeVar("V")
-
 MOST_RUNS = 10_000
 MOST_PLANS = 1_000
 """How many a worker keeps in mind; more than one claim can bring."""
-
-PAUSES = (0.2, 1.0, 3.0)
-"""Seconds after each attempt to read the plans of tasks that are leased already."""
 
 _log = logging.getLogger("pgflow.worker")
 
@@ -57,15 +51,10 @@ class Plans:
         plan = self._runs.get(task.run_id)
         return None if plan is None else self._plans.get(plan, {}).get(task.step_slug)
 
-    async def learn(self, granted: Sequence[GrantedTask]) -> None:
+    async def learn(self, granted: Sequence[GrantedTask], until: float) -> None:
         """Read the plans of runs that are new here; raises nothing, and what stays unknown is handed back."""
-        for pause in PAUSES:
-            try:
-                await self._read({task.run_id for task in granted})
-                break
-            except Exception as error:  # noqa: BLE001 - in the end the tasks go back, and come again
-                _log.warning("the plans of granted tasks could not be read: %s", first_line(error))
-                await asyncio.sleep(pause)
+        run_ids = {task.run_id for task in granted}
+        await patiently(lambda: self._read(run_ids), until, "the plans of granted tasks")
         for task in granted:
             if self.handler_of(task) is None:
                 _log.warning(
@@ -74,16 +63,17 @@ class Plans:
                 )
 
     async def _read(self, run_ids: set[UUID]) -> None:
-        new = [run_id for run_id in run_ids if run_id not in self._runs]
-        if new:
-            for run_id, plan in await self._database.plans_of_runs(new):
-                _keep(self._runs, run_id, plan, MOST_RUNS)
+        for run_id in run_ids & self._runs.keys():
+            self._runs.move_to_end(run_id)
+        if new := run_ids - self._runs.keys():
+            for run_id, plan in await self._database.plans_of_runs(list(new)):
+                keep(self._runs, run_id, plan, MOST_RUNS)
         for plan in {self._runs[run_id] for run_id in run_ids if run_id in self._runs}:
             if plan in self._plans:
                 self._plans.move_to_end(plan)
                 continue
-            raw = await self._database.plan_definition(plan.flow_slug, plan.shape_hash)
-            _keep(self._plans, plan, self._bound(plan, decode_json(raw or b"null")), MOST_PLANS)
+            raw = await self._database.plan_of_version(plan.flow_slug, plan.shape_hash)
+            keep(self._plans, plan, self._bound(plan, decode_json(raw or b"null")), MOST_PLANS)
 
     def _bound(self, plan: PlanOfRun, definition: Any) -> dict[str, Handler]:
         try:
@@ -93,9 +83,3 @@ class Plans:
                 "flow %s is no plan that can be run: %s", plan.flow_slug, first_line(error)
             )
             return {}
-
-
-def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    kept[key] = value
-    while len(kept) > most:
-        kept.popitem(last=False)

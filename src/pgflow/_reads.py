@@ -41,8 +41,8 @@ IN_PROGRESS = "and completed_at is null and failed_at is null and cancelled_at i
 """As runs_live_idx has it."""
 
 
-class LeafResult(NamedTuple):
-    """A leaf step of a run, with its output."""
+class StepResult(NamedTuple):
+    """A step of a run, with its output."""
 
     step_slug: str
     step_type: str
@@ -141,12 +141,15 @@ class Reads:
         source = "from pgflow.step_summary where run_id = %s order by step_index"
         return await self._read(StepSummary, source, run_id)
 
-    async def leaf_results(self, run_id: UUID) -> list[LeafResult]:
-        """Return what a run's leaf steps gave; the output of a large map is in its tasks only."""
+    async def step_results(self, run_id: UUID, step_slug: str | None = None) -> list[StepResult]:
+        """Return what a run's leaf steps gave, or that one; the output of a large map is in its tasks only."""
         statement = """select step_slug, step_type, status, output,
             status = 'completed' and step_type = 'map' and output is null as is_deferred
-          from pgflow.step_states where run_id = %s and children = '{}' order by step_index"""
-        return [LeafResult(*row) for row in await self._fetch(statement, run_id)]
+          from pgflow.step_states
+          where run_id = %s and case when %s::text is null then children = '{}' else step_slug = %s end
+          order by step_index"""
+        rows = await self._fetch(statement, run_id, step_slug, step_slug)
+        return [StepResult(*row) for row in rows]
 
     async def run_failure(self, run_id: UUID) -> RunFailure | None:
         """Return what decided that a run failed: the step, and its last failed task if there is one."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pgflow.flow import Flow, Step
     from pgflow.records import RawJson, RunSummary
 
+    Raw = RawJson | list[RawJson | None] | None
+
 T = TypeVar("T")
 
 
@@ -28,7 +30,7 @@ class Result:
     def __init__(
         self,
         run: RunSummary,
-        outputs: Mapping[str, RawJson | list[RawJson | None] | None],
+        outputs: Mapping[str, Raw],
         *,
         skipped: frozenset[str] = frozenset(),
         flow: Flow[Any] | None = None,
@@ -80,15 +82,7 @@ class Result:
         )
 
     def _decode(self, slug: str, step: Step[Any] | str) -> Any:
-        raw = self._raw[slug]
-        if isinstance(step, str):
-            if self._flow is None or slug not in self._flow:
-                return _plain(raw)
-            step = self._flow[slug]
-        codec = codec_of(step)
-        if isinstance(raw, list):
-            return [None if item is None else codec.decode_task_output(item) for item in raw]
-        return codec.decode_output(raw)
+        return decoded(self._raw[slug], step, self._flow)
 
     def _absent(self, slug: str) -> UsageError:
         if slug in self._skipped:
@@ -96,13 +90,25 @@ class Result:
         if self._flow is not None and slug in self._flow:
             return UsageError(
                 f"step {slug} is not a leaf: other steps have used its output",
-                hint="Read it with Database.step_output, or return what you need from a last step.",
+                hint="Read it with Run.output_of, or return what you need from a last step.",
             )
         known = [*self._raw, *self._skipped]
         return UsageError(f"the run has no leaf step '{slug}'{did_you_mean(slug, known)}")
 
 
-def _plain(raw: RawJson | list[RawJson | None] | None) -> Any:
+def decoded(raw: Raw, step: Step[Any] | str, flow: Flow[Any] | None) -> Any:
+    """Return an output as the step's handler is annotated, as plain JSON data if that is not known."""
+    if isinstance(step, str):
+        if flow is None or step not in flow:
+            return _plain(raw)
+        step = flow[step]
+    codec = codec_of(step)
+    if isinstance(raw, list):
+        return [None if item is None else codec.decode_task_output(item) for item in raw]
+    return codec.decode_output(raw)
+
+
+def _plain(raw: Raw) -> Any:
     if isinstance(raw, list):
         return [None if item is None else decode_json(item) for item in raw]
     return None if raw is None else decode_json(raw)

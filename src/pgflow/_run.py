@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from psycopg import errors as server
 
-from pgflow._result import Result
+from pgflow._result import Result, decoded
 from pgflow.codec import Where, decode_json
 from pgflow.database import is_transient
-from pgflow.errors import RunCancelled, RunFailed, RunNotFound, UsageError, WaitTimeout
+from pgflow.errors import (
+    RunCancelled,
+    RunFailed,
+    RunNotFound,
+    UsageError,
+    WaitTimeout,
+    did_you_mean,
+)
 from pgflow.flow import Flow
 from pgflow.listener import RESYNC, EventStream, Listener, RunEvent
 from pgflow.records import RunStatus, StepStatus
@@ -22,7 +29,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
+    from pgflow._reads import StepResult
     from pgflow.database import Database
+    from pgflow.flow import Step
     from pgflow.records import RawJson, RunRecord, RunSummary, StepSummary
 
 T = TypeVar("T")
@@ -130,17 +139,34 @@ class Run:
     async def result(self, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - as for wait
         """Wait, then return the outputs of the leaf steps; raises what `wait` raises."""
         run = await self.wait(timeout)
-        outputs: dict[str, RawJson | list[RawJson | None] | None] = {}
-        leaves = await self._database.leaf_results(self.id)
-        for leaf in leaves:
-            if leaf.is_deferred:
-                outputs[leaf.step_slug] = await self._all_items(leaf.step_slug)
-            elif leaf.status == StepStatus.COMPLETED:
-                where = Where(self.flow_slug, leaf.step_slug)
-                vault = self._database.vault
-                outputs[leaf.step_slug] = leaf.output and vault.open(leaf.output, where)
+        leaves = await self._database.step_results(self.id)
+        outputs = {
+            leaf.step_slug: await self._opened(leaf)
+            for leaf in leaves
+            if leaf.status == StepStatus.COMPLETED
+        }
         skipped = frozenset(leaf.step_slug for leaf in leaves) - outputs.keys()
         return Result(run, outputs, skipped=skipped, flow=self.flow)
+
+    @overload
+    async def output_of(self, step: Step[T]) -> T: ...
+    @overload
+    async def output_of(self, step: str) -> Any: ...
+    async def output_of(self, step: Step[Any] | str) -> Any:
+        """Return the output of a step that has completed, be it a leaf or not, also while the run goes on.
+
+        Raises UsageError for a step that has given none, and RunNotFound.
+
+        >>> emails = await run.output_of(fetch_subscribers)      # typed by the step
+        """
+        slug = step if isinstance(step, str) else step.slug
+        found = await self._database.step_results(self.id, slug)
+        if not found:
+            known = (await self.progress()).steps
+            raise UsageError(f"the run has no step '{slug}'{did_you_mean(slug, known)}")
+        if found[0].status != StepStatus.COMPLETED:
+            raise UsageError(f"step {slug} is {found[0].status}, so it has no output")
+        return decoded(await self._opened(found[0]), step, self.flow)
 
     async def cancel(self, reason: str | None = None) -> RunRecord:
         """Cancel the run: what is queued never starts, what runs is not waited for."""
@@ -213,6 +239,12 @@ class Run:
             RunEvent(f"{kind}:{status}", self.id, slug, str(status), _payload(self, status, at))
             for at, _, kind, slug, status in told
         ]
+
+    async def _opened(self, step: StepResult) -> RawJson | list[RawJson | None] | None:
+        if step.is_deferred:
+            return await self._all_items(step.step_slug)
+        where = Where(self.flow_slug, step.step_slug)
+        return step.output and self._database.vault.open(step.output, where)
 
     async def _all_items(self, step_slug: str) -> list[RawJson | None]:
         items: list[RawJson | None] = []

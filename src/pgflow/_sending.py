@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,10 @@ class HandOver:
     """Keeps room for what the report of these may bring, and tells how much."""
     release: Callable[[int], None]
     """Gives that room up, once the answer is there."""
-    accept: Callable[[Sequence[GrantedTask]], None]
-    learn: Callable[[Sequence[GrantedTask]], Awaitable[None]] | None = None
-    """Reads what `accept` has to know about them."""
+    accept: Callable[[Sequence[GrantedTask], float], None]
+    """Takes what was granted, and since when it is leased."""
+    learn: Callable[[Sequence[GrantedTask], float], Awaitable[None]] | None = None
+    """Reads what `accept` has to know about them, until that moment at most."""
 
 
 class Sender:
@@ -139,6 +141,7 @@ class Sender:
         more = self._hand_over
         room = more.reserve(executions)
         if room:
+            begin = time.monotonic()
             try:
                 reports, granted = await self._database.complete_and_claim(
                     *columns(executions),
@@ -150,10 +153,10 @@ class Sender:
                     handlers=more.keys,
                 )
                 if granted and more.learn is not None:
-                    await more.learn(granted)
+                    await more.learn(granted, begin + more.lease / 2)
             finally:
                 more.release(room)
-            more.accept(granted)
+            more.accept(granted, begin)
         else:
             reports = await self._database.complete_tasks(*columns(executions), outputs)
         crash_point("after_complete")

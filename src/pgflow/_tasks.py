@@ -264,6 +264,10 @@ def text_array(values: Iterable[str | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
+def uuid_array(values: Iterable[UUID]) -> str:
+    return "{" + ",".join([value.hex for value in values]) + "}"
+
+
 def _integers(values: Iterable[int | None]) -> str:
     return "{" + ",".join(["NULL" if value is None else str(int(value)) for value in values]) + "}"
 
@@ -274,8 +278,8 @@ def _tasks(
     task_indexes: Sequence[int],
     attempts: Sequence[int | None],
 ) -> tuple[str, str, str, str]:
-    uuids = "{" + ",".join([run_id.hex for run_id in run_ids]) + "}"
-    return uuids, text_array(step_slugs), _integers(task_indexes), _integers(attempts)
+    run_array = uuid_array(run_ids)
+    return run_array, text_array(step_slugs), _integers(task_indexes), _integers(attempts)
 
 
 def _reports(rows: Rows) -> list[TaskReport]:

@@ -125,7 +125,7 @@ class Worker:
             claiming = asyncio.create_task(self._claims.run())
             reporting = asyncio.create_task(self._reporter.run())
             upkeep = [asyncio.create_task(keep_up(self._database))]
-            if self._repertoire.is_dynamic:
+            if self._repertoire.shapes is not None:
                 following = follow_definitions(
                     self._database, self._repertoire, self._flows, self._claims.serve
                 )

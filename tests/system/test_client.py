@@ -334,7 +334,7 @@ async def test_a_large_map_as_a_leaf_is_read_from_its_tasks(
 
     run = await Client(db).start(flow, list(range(10)))
     await work(db, "squares", {"square": lambda number: number * number})
-    (leaf,) = await db.leaf_results(run.id)
+    (leaf,) = await db.step_results(run.id)
     assert leaf.is_deferred
     result = await run.result(5)
     assert result[square] == [number * number for number in range(10)]

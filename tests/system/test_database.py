@@ -416,7 +416,7 @@ async def test_reads_tell_what_happened(db: Database) -> None:
     ]
     assert len(await db.attempts(run_id, "each")) == 3
     assert len(await db.attempts(run_id, "each", 1)) == 1
-    assert [leaf.step_slug for leaf in await db.leaf_results(run_id)] == ["each"]
+    assert [leaf.step_slug for leaf in await db.step_results(run_id)] == ["each"]
     (queue,) = await db.queues()
     assert (queue.queue_name, queue.total) == ("f", 0)
     assert [step.deps for step in await db.flow_steps("f")] == [[], ["list"]]

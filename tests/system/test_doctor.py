@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from pgflow import Flow, Worker
+from pgflow import Client, Flow, FlowBuilder, Handlers, Plan, Worker
 from pgflow._doctor import Finding, examine
 from pgflow._doctor.readings import Reader
 from pgflow.errors import ConnectionFailed
@@ -249,6 +250,33 @@ async def test_a_step_whose_handler_is_gone_is_found(db: Database, database_url:
         await work
     assert finding.where == "changed.another"
     assert "has a handler for it" in finding.what
+
+
+async def test_steps_of_plans_are_judged_by_the_registered_handlers(
+    db: Database, database_url: str
+) -> None:
+    begins, may_end = asyncio.Event(), asyncio.Event()
+    registry = Handlers()
+
+    @registry.register()
+    async def wait() -> None:
+        begins.set()
+        await may_end.wait()
+
+    plan = Plan.read({"slug": "p", "steps": [{"slug": "a", "handler": "wait"}]}, registry)
+    await FlowBuilder(db).define_plan(plan, registry)
+    await Client(db).start("p")
+    (finding,) = found(database_url, "unserved_step")
+    assert "module:handlers --queue plans" in finding.mend
+    worker = Worker(db, registry)
+    work = await begun(worker)
+    try:
+        await begins.wait()
+        assert found(database_url, "unserved_step") == []
+    finally:
+        may_end.set()
+        worker.stop()
+        await work
 
 
 def test_a_queue_that_waits_is_found(database_url: str, session: psycopg.Connection[Any]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +14,12 @@ from pgflow.database import Database
 from pgflow.errors import FlowNotFound, RunFailed
 from pgflow.plan import Handlers, Plan
 from tests.support.plan_handlers import handlers, plan_of
+from tests.support.plan_work import PATIENCE, released, result_of, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
-PATIENCE = 60
 REPORT = [
     {"slug": "fetch", "handler": "sales", "params": {"year": 2025}},
     {"slug": "doubled", "handler": "double", "over": "fetch", "inputs": {"sale": "item"}},
@@ -33,31 +31,6 @@ REPORT = [
         "inputs": {"title": "run.title", "total": "sums.total"},
     },
 ]
-
-
-@asynccontextmanager
-async def working(db: Database, registry: Handlers = handlers) -> AsyncIterator[Worker]:
-    """Run a worker of the handlers in this process."""
-    worker = Worker(db, registry)
-    task = asyncio.create_task(worker.run())
-    await worker.started.wait()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await task
-
-
-async def released(worker: Worker) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not worker.statistics.released:  # noqa: ASYNC110 - the worker tells nobody
-            await asyncio.sleep(0.05)
-
-
-async def result_of(db: Database, slug: str, value: object = None) -> dict[str, Any]:
-    run = await Client(db).start(slug, value)
-    result = await run.result(timeout=PATIENCE)
-    return {slug: result[slug] for slug in result}
 
 
 async def test_a_worker_performs_a_plan_that_came_after_it(db: Database) -> None:
@@ -92,56 +65,6 @@ async def test_worker_processes_know_nothing_but_the_handlers(
         said, _, pid = text.partition(" by ")
         assert said == "sum: 328350"
         assert int(pid) in supervisor.pids.values()
-
-
-async def test_runs_keep_the_bindings_that_they_began_with(db: Database) -> None:
-    """Version 2 has the same shape, but for what it binds; a run of version 1 that starts to work later keeps its own."""
-    builder = FlowBuilder(db)
-
-    def steps(size: int, handler: str) -> list[dict[str, object]]:
-        return [
-            {"slug": "n", "handler": "numbers", "params": {"size": size}},
-            {"slug": "out", "handler": handler, "inputs": {"numbers": "n"}}
-            if handler == "add_up"
-            else {"slug": "out", "handler": handler, "inputs": {"value": "n"}},
-        ]
-
-    versions = []
-    runs = []
-    for size, handler in ((4, "add_up"), (5, "add_up"), (3, "whatever"), (4, "add_up")):
-        versions.append(await builder.define_plan(plan_of("p", *steps(size, handler)), handlers))
-        runs.append(await Client(db).start("p"))
-    assert versions == [1, 2, 3, 1]
-    rows = await db._fetch("select count(*) from pgflow.flow_versions")
-    assert rows[0][0] == 3
-    async with working(db):
-        outputs = [(await run.result(timeout=PATIENCE))["out"] for run in runs]
-    assert outputs == [6, 10, [0, 1, 2], 6]
-
-
-async def test_a_step_may_change_from_async_to_sync_and_from_single_to_map(db: Database) -> None:
-    builder, client = FlowBuilder(db), Client(db)
-    first = {"slug": "a", "handler": "numbers", "params": {"size": 2}}
-    await builder.define_plan(plan_of("p", first), handlers)
-    runs = [await client.start("p", [3, 4])]
-    second = {"slug": "a", "handler": "square", "over": "run", "inputs": {"number": "item"}}
-    await builder.define_plan(plan_of("p", second), handlers)
-    runs.append(await client.start("p", [3, 4]))
-    async with working(db):
-        assert [(await run.result(timeout=PATIENCE))["a"] for run in runs] == [[0, 1], [9, 16]]
-
-
-async def test_a_slug_that_is_deleted_and_used_again_is_another_plan(db: Database) -> None:
-    builder = FlowBuilder(db)
-    async with working(db):
-        for size, total in ((3, 3), (4, 6)):
-            steps = [
-                {"slug": "n", "handler": "numbers", "params": {"size": size}},
-                {"slug": "out", "handler": "add_up", "inputs": {"numbers": "n"}},
-            ]
-            assert await builder.define_plan(plan_of("p", *steps), handlers) == 1
-            assert await result_of(db, "p") == {"out": total}
-            await builder.delete_flow("p")
 
 
 @pytest.mark.parametrize("handler", ["follow_up", "follow_up_sync"])

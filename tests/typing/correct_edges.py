@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, assert_type
 
-from pgflow import Flow, Step, at_most
+from pgflow import Flow, Run, Step, at_most
 from pgflow.flow import MapStep
 
 T = TypeVar("T")
@@ -188,3 +188,8 @@ def shout(words: list[str]) -> list[int]:
 
 
 assert_type(shout, MapStep[int])
+
+
+async def outputs(run: Run) -> None:
+    assert_type(await run.output_of(shout), list[int])
+    assert_type(await run.output_of(after_batches), int)

@@ -157,30 +157,59 @@ def test_functions_of_queues_are_not_compared() -> None:
 
 
 STEP = row(
-    flow_slug="f", step_slug="b", step_type="map", deps=["a"], queue_name="f", runs=2, age=9.0
+    flow_slug="f",
+    step_slug="b",
+    step_type="map",
+    deps=["a"],
+    queue_name="f",
+    handler=None,
+    runs=2,
+    age=9.0,
 )
+PLANNED = {**STEP, "queue_name": "plans", "handler": "sales"}
+
+
+def worker(**values: Any) -> dict[str, Any]:
+    return {"handlers": None, "flows": None, "registered": None, **values}
 
 
 @pytest.mark.parametrize(
-    "worker",
+    ("living", "step"),
     [
-        row(queues=["f"], handlers=["f.b(map:a)"], flows={"f": 1}),
-        row(queues=["x", "f"], handlers=["f.b"], flows=None),
-        row(queues=["f"], handlers=None, flows={"f": 1}),
-        row(queues=["f"], handlers=None, flows=None),
+        (worker(queues=["f"], handlers=["f.b(map:a)"], flows={"f": 1}), STEP),
+        (worker(queues=["x", "f"], handlers=["f.b"]), STEP),
+        (worker(queues=["f"], flows={"f": 1}), STEP),
+        (worker(queues=["f"]), STEP),
+        (worker(queues=["plans"], flows={}, registered=["sales", "letter"]), PLANNED),
     ],
 )
-def test_a_worker_that_can_run_a_step_is_enough(worker: dict[str, Any]) -> None:
-    assert list(judge_handlers([STEP], [worker])) == []
+def test_a_worker_that_can_run_a_step_is_enough(
+    living: dict[str, Any], step: dict[str, Any]
+) -> None:
+    assert list(judge_handlers([step], [living])) == []
+
+
+@pytest.mark.parametrize(
+    "living",
+    [
+        worker(queues=["plans"], flows={}, registered=["letter"]),
+        worker(queues=["other"], flows={}, registered=["sales"]),
+    ],
+)
+def test_a_step_of_a_plan_needs_its_handler_on_its_queue(living: dict[str, Any]) -> None:
+    finding = one(judge_handlers([PLANNED], [living]))
+    assert finding.mend == (
+        "Start a worker with the handler sales: pgflow worker module:handlers --queue plans"
+    )
 
 
 @pytest.mark.parametrize(
     ("workers", "reason"),
     [
         ([], "no living worker serves its queue"),
-        ([row(queues=["g"], handlers=["f.b"], flows=None)], "no living worker serves its queue"),
-        ([row(queues=["f"], handlers=["f.b(single:a)"], flows=None)], "has a handler for it"),
-        ([row(queues=["f"], handlers=None, flows={"g": 1})], "has a handler for it"),
+        ([worker(queues=["g"], handlers=["f.b"])], "no living worker serves its queue"),
+        ([worker(queues=["f"], handlers=["f.b(single:a)"])], "has a handler for it"),
+        ([worker(queues=["f"], flows={"g": 1})], "has a handler for it"),
     ],
 )
 def test_a_step_that_nobody_can_run_is_found(workers: list[dict[str, Any]], reason: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import time
 from typing import Any
 
 import pytest
 
-from pgflow import Limits, PlanInvalid
+from pgflow import PlanInvalid
 from pgflow.plan import PLAN_LIMITS, Handlers, Plan, PlanProblem
 from tests.support.plan_handlers import handlers
 from tests.support.plan_mends import mended
@@ -273,7 +271,7 @@ def test_a_cycle_is_cut_where_a_step_waits_for_a_later_one() -> None:
              (("a", ["c"]), ("b", ["a"]), ("c", ["b"]))]  # fmt: skip
     problem = only(plan(*steps))
     assert problem.pointer == "/steps/0/depends_on/0"
-    assert "wait for each other: a -> b -> c -> a" in problem.reason or "->" in problem.reason
+    assert problem.reason == "the steps wait for each other: a -> b -> c -> a"
     assert problem.patch == ({"op": "remove", "path": "/steps/0/depends_on/0"},)
     data = [step(slug="a", inputs={"value": "b"}), step(slug="b", inputs={"value": "a"})]
     problem = only(plan(*data))
@@ -301,35 +299,6 @@ def test_two_unbound_parameters_of_one_step_are_both_mended() -> None:
     good = mended(bad, [problem.as_dict() for problem in Plan.check(bad, registry)])
     assert good["steps"][2]["inputs"] == {"number": "left", "text": "right"}
     assert Plan.check(good, registry) == []
-
-
-def test_limits_hold_for_steps_sizes_edges_and_depth() -> None:
-    many = plan(*(step(slug=f"s{number}") for number in range(5)))
-    assert found(many, limits=Limits(max_steps=4)) == [("/steps", "limit")]
-    wide = plan(*many["steps"], step(depends_on=[f"s{number}" for number in range(5)]))
-    assert found(wide, limits=Limits(max_dependencies=4)) == [("/steps/5", "limit")]
-    large = plan(step(params={"value": "x" * 300_000}))
-    assert found(large) == [("", "limit")]
-    assert found(json.dumps(large)) == [("", "limit")]
-    deep: Any = 1
-    for _ in range(40):
-        deep = [deep]
-    assert found(plan(step(params={"value": deep}))) == [("/steps/0/params", "limit")]
-
-
-@pytest.mark.parametrize("count", [100, 1000])
-def test_a_hostile_plan_takes_no_long_time(count: int) -> None:
-    """Everything is wrong with it, and each step could be mended by each other."""
-    steps = [
-        {"slug": "s" if number % 2 else f"s{number}", "handler": "summarize", "params": {"x": 1}}
-        | {"depends_on": [f"s{other}" for other in range(0, count, 2)][:20]}
-        for number in range(count)
-    ]
-    steps[0]["handler"] = "sales"
-    begin = time.process_time()
-    problems = Plan.check(plan(*steps), handlers, limits=Limits(max_steps=5000))
-    assert len(problems) > count
-    assert time.process_time() - begin < count / 100 + 2
 
 
 def test_what_cannot_be_known_is_not_refused() -> None:

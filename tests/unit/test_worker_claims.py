@@ -91,7 +91,7 @@ class FakeSlots:
     def claimed(self, seconds: float) -> None:
         self.durations.append(seconds)
 
-    def accept(self, granted: Sequence[GrantedTask]) -> None:
+    def accept(self, granted: Sequence[GrantedTask], leased_at: float) -> None:
         for task in granted:
             self.held[task.queue_name] += 1
 

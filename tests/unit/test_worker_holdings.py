@@ -35,6 +35,12 @@ class FakeSlots:
         self.reserved += count
 
 
+class Silent:
+    def rouse(self) -> None: ...
+
+    def add(self, execution: Execution, outcome: Any) -> None: ...
+
+
 def done(count: int, step_type: str) -> list[Execution]:
     return [
         Execution(
@@ -88,3 +94,12 @@ def test_a_stopping_worker_takes_nothing() -> None:
     slots = FakeSlots(100, 50)
     assert holdings(slots, stopping=True).reserve(done(1, "single")) == 0
     assert slots.reserved == 0
+
+
+async def test_a_lease_counts_from_before_the_claim() -> None:
+    """What was read between the claim and now has taken of its time."""
+    held = holdings(FakeSlots(1, 0))
+    held.keeper = held.reporter = Silent()  # type: ignore[assignment]
+    (task,) = (execution.task for execution in done(1, "single"))
+    held.accept([task], 7.5)
+    assert [execution.leased_at for execution in held] == [7.5]

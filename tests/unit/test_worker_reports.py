@@ -127,7 +127,7 @@ class Bench:
             *(WORKER, ["flow"], ["flow.step"], 30),
             reserve=self._reserve,
             release=self._release,
-            accept=self.accepted.extend,
+            accept=lambda granted, _: self.accepted.extend(granted),
         )
         self.reporter = Reporter(
             Sender(self.server, self.statistics, more, delayed=self._delayed),  # type: ignore[arg-type]

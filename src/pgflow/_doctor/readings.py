@@ -193,7 +193,7 @@ class Reader:
         """Return what the living workers have said of themselves."""
         return self.read(
             """select worker_id, coalesce(queue_names, array[queue_name]) as queues, info -> 'handlers' as handlers,
-                info -> 'flows' as flows
+                info -> 'flows' as flows, info -> 'registered' as registered
               from pgflow.workers
               where stopped_at is null and last_heartbeat_at > clock_timestamp() - interval '75 s'"""
         )
@@ -210,16 +210,30 @@ class Reader:
         )
 
     def live_steps(self) -> list[Row]:
-        """Return the steps that have started in live runs and have tasks to do, with the keys that handlers have."""
+        """Return the steps that have started in live runs and have tasks to do, with what workers know them by.
+
+        That is the key that handlers have, and in a plan the name of a registered handler.
+        """
         return self.read(
-            """select state.flow_slug, state.step_slug, state.step_type, state.deps,
-                coalesce(state.queue_name, state.flow_slug) as queue_name, count(*)::int as runs,
-                extract(epoch from clock_timestamp() - min(state.started_at))::float8 as age
-              from pgflow.runs as run
-              inner join pgflow.step_states as state on state.run_id = run.run_id
-              where run.completed_at is null and run.failed_at is null and run.cancelled_at is null
-                and state.status = 'started'
-              group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5"""
+            """select state.flow_slug, state.step_slug, state.step_type, state.deps, state.queue_name, named.handler,
+                sum(state.runs)::int as runs, extract(epoch from clock_timestamp() - min(state.started_at))::float8 as age
+              from (
+                select known.flow_slug, run.flow_version, known.step_slug, known.step_type, known.deps,
+                  coalesce(known.queue_name, known.flow_slug) as queue_name, count(*) as runs, min(known.started_at) as started_at
+                from pgflow.runs as run
+                inner join pgflow.step_states as known on known.run_id = run.run_id
+                where run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+                  and known.status = 'started'
+                group by 1, 2, 3, 4, 5, 6
+              ) as state
+              left join lateral (
+                select step.value -> 'handler' ->> 'name' as handler
+                from pgflow.flow_versions as version
+                cross join lateral jsonb_array_elements(version.definition -> 'steps') as step (value)
+                where version.flow_slug = state.flow_slug and version.version = state.flow_version
+                  and step.value ->> 'slug' = state.step_slug
+              ) as named on true
+              group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5, 6"""
         )
 
     def invariants(self) -> list[Row]:

@@ -85,6 +85,10 @@ def judge_handlers(steps: Sequence[Row], workers: Sequence[Row]) -> Iterator[Fin
             reason = "no worker of its queue has a handler for it as it was when its run started"
         what = f"{step['runs']} live runs wait at {name} for {step['age']:.0f} s: {reason}"
         mend = f"Start a worker with the flow {step['flow_slug']}: pgflow worker module:flow"
+        if step["handler"] is not None:
+            mend = (
+                f"Start a worker with the handler {step['handler']}: pgflow worker module:handlers"
+            )
         if step["queue_name"] != step["flow_slug"]:
             mend += f" --queue {step['queue_name']}"
         yield error("unserved_step", what, name, mend)
@@ -93,6 +97,8 @@ def judge_handlers(steps: Sequence[Row], workers: Sequence[Row]) -> Iterator[Fin
 def _can_run(worker: Row, step: Row) -> bool:
     if step["queue_name"] not in worker["queues"]:
         return False
+    if worker["registered"] is not None:
+        return step["handler"] in worker["registered"]
     name = f"{step['flow_slug']}.{step['step_slug']}"
     if worker["handlers"] is not None:
         key = f"{name}({step['step_type']}:{','.join(step['deps'])})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from pgflow._codec.plain import encode
-from pgflow._plan.edges import MOST_TRIED, leads_to
+from pgflow._plan.edges import MOST_TRIED
 from pgflow._plan.model import ITEM, RUN, Source
 from pgflow._plan.problems import (
     Patch,
@@ -25,17 +25,13 @@ from pgflow._plan.schemas import Missing, at_path, described, fits, items_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pgflow._plan.reading import GivenStep, Reference
+    from pgflow._plan.reading import GivenStep, Reference, StepsBySlug
     from pgflow._plan.registry import HandlerParameter, RegisteredHandler
     from pgflow._plan.schemas import Schema
 
 
-def binding_problems(steps: Sequence[GivenStep]) -> Iterator[PlanProblem]:
+def binding_problems(steps: Sequence[GivenStep], by_slug: StepsBySlug) -> Iterator[PlanProblem]:
     """Name parameters that are unknown, unbound or bound twice, and what they cannot be bound to."""
-    by_slug: dict[str, GivenStep] = {}
-    for step in steps:
-        if step.slug is not None:
-            by_slug.setdefault(step.slug, step)
     for step in steps:
         yield from _source_problems(step)
         if step.handler is None:
@@ -88,7 +84,7 @@ def _unknown_parameters(
             mend = f"Leave it out; it has {listed(names) or 'no parameters'}."
             yield PlanProblem(place, "unknown-parameter", reason, mend, (remove(place),))
     for reference in step.inputs:
-        if reference.parameter in step.params:
+        if reference.parameter in step.params and reference.parameter in handler.parameters:
             place = step.at("params", reference.parameter)
             reason = f"{step.label}: '{reference.parameter:.140}' stands in params and in inputs"
             mend = "Leave one of them out."
@@ -146,7 +142,7 @@ def _type_problems(
     step: GivenStep,
     reference: Reference,
     parameter: HandlerParameter,
-    by_slug: dict[str, GivenStep],
+    by_slug: StepsBySlug,
 ) -> Iterator[PlanProblem]:
     source = _schema_of(step, reference.name, by_slug)
     found = at_path(source, reference.path)
@@ -180,7 +176,7 @@ def _type_problems(
         yield PlanProblem(reference.pointer, "type-mismatch", reason, mend, patch)
 
 
-def _schema_of(step: GivenStep, name: str, by_slug: dict[str, GivenStep]) -> Schema:
+def _schema_of(step: GivenStep, name: str, by_slug: StepsBySlug) -> Schema:
     if name == ITEM and step.over is not None:
         over = by_slug.get(step.over.name)
         return {} if over is None or over is step else items_of(over.output_schema)
@@ -205,7 +201,7 @@ def _free(step: GivenStep, handler: RegisteredHandler) -> list[HandlerParameter]
 def _unbound(
     step: GivenStep,
     handler: RegisteredHandler,
-    by_slug: dict[str, GivenStep],
+    by_slug: StepsBySlug,
     claimed: set[str],
 ) -> Iterator[PlanProblem]:
     has_inputs = isinstance(step.raw.get("inputs"), dict)
@@ -229,9 +225,7 @@ def _unbound(
         yield PlanProblem(place, "unbound-parameter", reason, mend, patch)
 
 
-def _sources_for(
-    step: GivenStep, parameter: HandlerParameter, by_slug: dict[str, GivenStep]
-) -> list[str]:
+def _sources_for(step: GivenStep, parameter: HandlerParameter, by_slug: StepsBySlug) -> list[str]:
     """Return what the parameter can be bound to without a cycle, by the types as far as they are known."""
     if step.is_map:
         item = _schema_of(step, ITEM, by_slug)
@@ -244,5 +238,5 @@ def _sources_for(
         if other is not step
         and other.output_schema
         and fits(other.output_schema, parameter.schema)
-        and not leads_to(slug, step.slug, by_slug)
+        and not by_slug.leads_to(slug, step.slug)
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import ValidationError
 
@@ -11,8 +12,17 @@ from pgflow._flow.limits import depth_of, problems_of
 from pgflow._plan.bindings import binding_problems
 from pgflow._plan.edges import edge_problems, slug_problems
 from pgflow._plan.model import Plan, PlanStep
-from pgflow._plan.problems import PlanProblem, likeliest, listed, move, pointer, remove, replace
-from pgflow._plan.reading import GivenStep, read_steps
+from pgflow._plan.problems import (
+    PlanProblem,
+    likeliest,
+    listed,
+    move,
+    pointer,
+    remove,
+    replace,
+    without_clashes,
+)
+from pgflow._plan.reading import GivenStep, StepsBySlug, read_steps
 from pgflow._plan.registry import PLAN_LIMITS
 from pgflow.errors import PgflowError
 
@@ -22,6 +32,8 @@ if TYPE_CHECKING:
     from pgflow._flow.limits import Limits
     from pgflow._plan.registry import Handlers
 
+MOST_PROBLEMS: Final = 500
+"""More are not looked for: nobody reads them, and a hostile plan could make them cost much."""
 _LIMITED = ("max_attempts", "timeout", "base_delay")
 _FORM = 'A plan looks like {"slug": "sales", "steps": [{"slug": "fetch", "handler": "a_handler"}]}.'
 
@@ -29,23 +41,27 @@ _FORM = 'A plan looks like {"slug": "sales", "steps": [{"slug": "fetch", "handle
 def examine(
     source: str | bytes | Mapping[str, Any] | Plan, handlers: Handlers, limits: Limits | None
 ) -> tuple[list[PlanProblem], Plan | None]:
-    """Return every problem of a plan in the order of its places, and the plan if its form is right."""
+    """Return the problems of a plan in the order of its places, at most MOST_PROBLEMS, and the plan if its form is right."""
     limits = limits or PLAN_LIMITS
     raw, problem = _parsed(source, limits)
     if problem is not None:
         return [problem], None
     problems, plan = _form(raw)
     steps = read_steps(raw, handlers)
-    if len(steps) > limits.max_steps:
-        reason = f"it has {len(steps)} steps, at most {limits.max_steps} are possible"
-        mend = "Do with fewer steps: a map works on each element of a list in one step"
-        return [*problems, PlanProblem("/steps", "limit", reason, f"{mend}.")], plan
-    problems += slug_problems(raw, steps)
-    problems += _handler_problems(steps, handlers)
-    problems += edge_problems(steps)
-    problems += binding_problems(steps)
-    problems += _limit_problems(steps, limits)
-    return sorted(problems, key=_place), plan
+    if oversized := list(_oversized(steps, limits)):
+        return [*problems, *oversized], plan
+    by_slug = StepsBySlug(steps)
+    found = chain(
+        slug_problems(raw, steps),
+        _handler_problems(steps, handlers),
+        edge_problems(steps, by_slug),
+        binding_problems(steps, by_slug),
+        _limit_problems(steps, limits),
+    )
+    problems += islice(found, MOST_PROBLEMS - len(problems))
+    if plan is not None and not problems:
+        problems += _size_problems(plan, handlers, limits)
+    return without_clashes(sorted(problems, key=_place)), plan
 
 
 def _parsed(source: object, limits: Limits) -> tuple[Any, PlanProblem | None]:
@@ -53,12 +69,9 @@ def _parsed(source: object, limits: Limits) -> tuple[Any, PlanProblem | None]:
         if isinstance(source, Plan):
             source = source.plain()
         text = source if isinstance(source, str | bytes) else encode(source)
-        if len(text) > limits.max_definition_bytes:
-            reason = (
-                f"it takes {len(text)} bytes, at most {limits.max_definition_bytes} are possible"
-            )
-            mend = "Keep large values out of params: let a handler read them."
-            return None, PlanProblem("", "limit", reason, mend)
+        size = len(text.encode() if isinstance(text, str) else text)
+        if size > limits.max_definition_bytes:
+            return None, _too_large(size, limits)
         return parse_json(text), None
     except (PgflowError, ValueError, TypeError, RecursionError) as error:
         reason = getattr(error, "message", str(error)) or type(error).__name__
@@ -74,7 +87,7 @@ def _form(raw: object) -> tuple[list[PlanProblem], Plan | None]:
         return [], Plan.model_validate(raw)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        return [_form_problem(detail["loc"], detail, raw) for detail in details], None
+        return [_form_problem(one["loc"], one, raw) for one in details[:MOST_PROBLEMS]], None
 
 
 def _form_problem(
@@ -133,6 +146,38 @@ def _handler_problems(steps: list[GivenStep], handlers: Handlers) -> Iterator[Pl
             yield PlanProblem(step.at("handler"), "unknown-handler", reason, mend)
 
 
+def _too_large(size: int, limits: Limits) -> PlanProblem:
+    reason = f"it takes {size} bytes, at most {limits.max_definition_bytes} are possible"
+    return PlanProblem(
+        "", "limit", reason, "Keep large values out of params: let a handler read them."
+    )
+
+
+def _size_problems(plan: Plan, handlers: Handlers, limits: Limits) -> Iterator[PlanProblem]:
+    """Measure a plan that is right as it will be stored, with its handlers' options."""
+    definition = plan.definition(handlers)
+    if limits.max_items is not None:
+        definition["options"]["max_items"] = limits.max_items
+    size = len(encode(definition).encode())
+    if size > limits.max_definition_bytes:
+        yield _too_large(size, limits)
+
+
+def _oversized(steps: list[GivenStep], limits: Limits) -> Iterator[PlanProblem]:
+    """Tell what has to be mended before it is worth looking at each edge."""
+    if len(steps) > limits.max_steps:
+        reason = f"it has {len(steps)} steps, at most {limits.max_steps} are possible"
+        mend = "Do with fewer steps: a map works on each element of a list in one step."
+        yield PlanProblem("/steps", "limit", reason, mend)
+        return
+    for step in steps:
+        count, most = len(step.parents), limits.max_dependencies
+        if count > most:
+            reason = f"{step.label} waits for {count} steps, at most {most} are possible"
+            mend = "Let steps between them gather the outputs."
+            yield PlanProblem(step.at(), "limit", reason, mend)
+
+
 def _limit_problems(steps: list[GivenStep], limits: Limits) -> Iterator[PlanProblem]:
     for step in steps:
         for name in _LIMITED:
@@ -144,11 +189,6 @@ def _limit_problems(steps: list[GivenStep], limits: Limits) -> Iterator[PlanProb
                 yield PlanProblem(
                     step.at(name), "limit", f"{step.label}: {text}", f"Write at most {most}.", patch
                 )
-        if len(step.parents) > limits.max_dependencies:
-            count, most = len(step.parents), limits.max_dependencies
-            reason = f"{step.label} waits for {count} steps, at most {most} are possible"
-            mend = "Let steps between them gather the outputs."
-            yield PlanProblem(step.at(), "limit", reason, mend)
         if depth_of(step.params) > limits.max_pattern_depth:
             reason = (
                 f"{step.label}: params are nested deeper than {limits.max_pattern_depth} levels"

@@ -15,7 +15,7 @@ from pgflow._plan.schemas import described, is_array
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pgflow._plan.reading import GivenStep, Reference
+    from pgflow._plan.reading import GivenStep, Reference, StepsBySlug
 
 MOST_TRIED = 200
 """Steps up to which mends are looked for that need a walk through the graph for each of them."""
@@ -76,12 +76,8 @@ def _soundly(slug: str, taken: set[str], number: int = 2) -> str:
 # Edges
 
 
-def edge_problems(steps: Sequence[GivenStep]) -> Iterator[PlanProblem]:
+def edge_problems(steps: Sequence[GivenStep], by_slug: StepsBySlug) -> Iterator[PlanProblem]:
     """Name references that lead nowhere, or where they must not lead, and cycles."""
-    by_slug: dict[str, GivenStep] = {}
-    for step in steps:
-        if step.slug is not None:
-            by_slug.setdefault(step.slug, step)
     for step in steps:
         for reference in step.references:
             yield from _reference_problems(step, reference, by_slug)
@@ -96,7 +92,7 @@ def edge_problems(steps: Sequence[GivenStep]) -> Iterator[PlanProblem]:
 
 
 def _reference_problems(
-    step: GivenStep, reference: Reference, by_slug: dict[str, GivenStep]
+    step: GivenStep, reference: Reference, by_slug: StepsBySlug
 ) -> Iterator[PlanProblem]:
     name, where = reference.name, reference.pointer
     is_input = reference.parameter is not None
@@ -119,9 +115,7 @@ def _reference_problems(
         yield _unknown_step(step, reference, by_slug)
 
 
-def _unknown_step(
-    step: GivenStep, reference: Reference, by_slug: dict[str, GivenStep]
-) -> PlanProblem:
+def _unknown_step(step: GivenStep, reference: Reference, by_slug: StepsBySlug) -> PlanProblem:
     name, where = reference.name, reference.pointer
     others = [slug for slug in by_slug if slug != step.slug]
     words = [*others, *([RUN] if reference not in step.depends_on else [])]
@@ -140,7 +134,7 @@ def _unknown_step(
     return PlanProblem(where, "unknown-step", reason, mend)
 
 
-def _repeated(step: GivenStep, by_slug: dict[str, GivenStep]) -> Iterator[PlanProblem]:
+def _repeated(step: GivenStep, by_slug: StepsBySlug) -> Iterator[PlanProblem]:
     seen: set[str] = set()
     for reference in step.depends_on:
         if reference.name in seen and reference.name in by_slug and reference.name != step.slug:
@@ -155,9 +149,7 @@ def _repeated(step: GivenStep, by_slug: dict[str, GivenStep]) -> Iterator[PlanPr
 # Maps
 
 
-def _map_problems(
-    step: GivenStep, over: Reference, by_slug: dict[str, GivenStep]
-) -> Iterator[PlanProblem]:
+def _map_problems(step: GivenStep, over: Reference, by_slug: StepsBySlug) -> Iterator[PlanProblem]:
     for reference in step.inputs:
         if reference.name in by_slug and reference.name != step.slug:
             reason = f"{step.label} is a map, and takes '{reference.name}' beside its items"
@@ -187,7 +179,7 @@ def _map_problems(
         f": {listed(arrays)}." if arrays else ", or take `over` away and bind the value in inputs."
     )
     tried = arrays if len(by_slug) <= MOST_TRIED else []
-    free = [slug for slug in tried if not leads_to(slug, step.slug, by_slug)]
+    free = [slug for slug in tried if not by_slug.leads_to(slug, step.slug)]
     patch = (replace(over.pointer, free[0]),) if len(free) == 1 else ()
     yield PlanProblem(over.pointer, "not-an-array", reason, mend, patch)
 
@@ -195,7 +187,7 @@ def _map_problems(
 # Cycles
 
 
-def _cycles(by_slug: dict[str, GivenStep]) -> Iterator[PlanProblem]:
+def _cycles(by_slug: StepsBySlug) -> Iterator[PlanProblem]:
     _, loops = order({slug: step.parents for slug, step in by_slug.items()})
     for loop in loops:
         edges = [
@@ -216,25 +208,9 @@ def _cycles(by_slug: dict[str, GivenStep]) -> Iterator[PlanProblem]:
         yield PlanProblem(reference.pointer, "cycle", reason, mend, patch)
 
 
-def _worth(edge: Reference, by_slug: dict[str, GivenStep]) -> tuple[bool, bool, int]:
+def _worth(edge: Reference, by_slug: StepsBySlug) -> tuple[bool, bool, int]:
     """Order the edges of a cycle: the one that is most likely a mistake comes first."""
     parent = by_slug[edge.name]
     carries = edge not in edge.step.depends_on
     points_back = parent.index < edge.step.index
     return (carries, points_back, edge.step.index)
-
-
-def leads_to(start: str, goal: str | None, by_slug: dict[str, GivenStep]) -> bool:
-    """Tell whether `start` waits for `goal`, directly or not, or is the same."""
-    waiting, seen = [start], {start}
-    while waiting:
-        slug = waiting.pop()
-        if slug == goal:
-            return True
-        step = by_slug.get(slug)
-        parents: list[str] = [] if step is None else step.parents
-        for parent in parents:
-            if parent not in seen:
-                seen.add(parent)
-                waiting.append(parent)
-    return False

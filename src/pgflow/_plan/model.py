@@ -66,7 +66,7 @@ class PlanStep(_Strict):
     timeout: Annotated[int, Field(ge=1)] | None = None
     """Seconds that one attempt may take."""
     base_delay: Annotated[int, Field(ge=0)] | None = None
-    """Seconds before the first retry; doubles with each further one."""
+    """Seconds: the first retry waits twice as long, each further one twice as long as the one before."""
     when_exhausted: Literal["fail", "skip", "skip-cascade"] | None = None
     """What becomes of the run when no attempt succeeds."""
     max_failed_percent: Annotated[float, Field(ge=0, le=100)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,35 @@ def slug_taken(slug: str) -> PlanProblem:
     reason = f"there is a flow '{slug}', which is no plan and cannot be replaced by one"
     mend = f"Give the plan another slug, such as '{better}'."
     return PlanProblem("/slug", "slug-taken", reason, mend, (replace("/slug", better),))
+
+
+def without_clashes(problems: Iterable[PlanProblem]) -> list[PlanProblem]:
+    """Take away patches that touch what an earlier one touches, so that all can be applied one after the other."""
+    touched: set[str] = set()
+    above: set[str] = set()
+    """The places that lead to what is touched."""
+    kept: list[PlanProblem] = []
+    for problem in problems:
+        places = _places(problem.patch)
+        ways = {place: _way_to(place) for place in places}
+        if any(place in touched | above or touched & ways[place] for place in places):
+            kept.append(dataclasses.replace(problem, patch=()))
+            continue
+        kept.append(problem)
+        touched |= places
+        above.update(*ways.values())
+    return kept
+
+
+def _places(patch: Patch) -> set[str]:
+    """Return what a patch changes; an object that is added makes room, and changes nothing."""
+    places = {operation["path"] for operation in patch if operation.get("value") != {}}
+    return places | {operation["from"] for operation in patch if "from" in operation}
+
+
+def _way_to(place: str) -> set[str]:
+    parts = place.split("/")
+    return {"/".join(parts[:length]) for length in range(1, len(parts))}
 
 
 def likeliest(word: str, known: Collection[str]) -> str | None:

@@ -9,7 +9,7 @@ from pgflow._plan.model import ITEM, RUN, Source
 from pgflow._plan.problems import pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pgflow._plan.registry import Handlers, RegisteredHandler
     from pgflow._plan.schemas import Schema
@@ -44,6 +44,8 @@ class GivenStep:
     inputs: list[Reference] = field(default_factory=list)
     depends_on: list[Reference] = field(default_factory=list)
     over: Reference | None = None
+    parents: list[str] = field(default_factory=list)
+    """The slugs that it waits for, right or wrong."""
 
     def at(self, *keys: object) -> str:
         """Return the pointer to a part of the step."""
@@ -65,18 +67,38 @@ class GivenStep:
         return [*([self.over] if self.over else []), *self.inputs, *self.depends_on]
 
     @property
-    def parents(self) -> list[str]:
-        """The slugs that it waits for, right or wrong."""
-        names = (reference.name for reference in self.references)
-        return [name for name in dict.fromkeys(names) if name not in {RUN, ITEM}]
-
-    @property
     def output_schema(self) -> Schema:
         """What the whole step gives; {} where that cannot be told."""
         if self.handler is None:
             return {}
         schema = self.handler.output_schema
         return {"type": "array", "items": schema} if self.is_map else schema
+
+
+class StepsBySlug(dict[str, GivenStep]):
+    """The steps of a plan by slug, the first where one is taken twice; remembers who waits for whom."""
+
+    def __init__(self, steps: Iterable[GivenStep]) -> None:
+        super().__init__()
+        self._awaited: dict[str, set[str]] = {}
+        for step in steps:
+            if step.slug is not None:
+                self.setdefault(step.slug, step)
+
+    def leads_to(self, start: str, goal: str | None) -> bool:
+        """Tell whether `start` waits for `goal`, directly or not, or is the same."""
+        if start not in self._awaited:
+            self._awaited[start] = self._walk(start)
+        return goal in self._awaited[start]
+
+    def _walk(self, start: str) -> set[str]:
+        waiting, seen = [start], {start}
+        while waiting:
+            step = self.get(waiting.pop())
+            new = [] if step is None else [name for name in step.parents if name not in seen]
+            seen.update(new)
+            waiting += new
+        return seen
 
 
 def read_steps(raw: object, handlers: Handlers) -> list[GivenStep]:
@@ -109,6 +131,8 @@ def _read_step(index: int, raw: dict[str, Any], handlers: Handlers) -> GivenStep
         ]
     if isinstance(over, str):
         step.over = Reference(step, step.at("over"), over, over)
+    named = dict.fromkeys(reference.name for reference in step.references)
+    step.parents = [name for name in named if name not in {RUN, ITEM}]
     return step
 
 

@@ -28,7 +28,18 @@ class Missing(NamedTuple):
 
 
 class _Schemas(GenerateJsonSchema):
-    """Tells a Decimal, which is written as text, from other text."""
+    """Names fields as handlers write them, and tells a Decimal, which is written as text, from other text."""
+
+    def _get_alias_name(self, field: Any, name: str) -> str:
+        """Prefer a field's own name, by which outputs are written, wherever it is read as well."""
+        wanted = (
+            ("serialize_by_alias",)
+            if self.mode == "serialization"
+            else ("validate_by_name", "populate_by_name")
+        )
+        is_set = any(getattr(self._config, option, None) for option in wanted)
+        takes_alias = is_set == (self.mode == "serialization")
+        return super()._get_alias_name(field, name) if takes_alias else name
 
     def decimal_schema(self, schema: DecimalSchema) -> Schema:
         """Return what a Decimal looks like as JSON."""
