@@ -139,12 +139,14 @@ def test_settings_of_the_role_do_not_matter(empty_database_url: str) -> None:
 # Plain SQL
 
 
-def test_the_plain_sql_does_the_same(empty_database_url: str, database_url: str) -> None:
+def test_the_plain_sql_does_the_same(empty_database_url: str, databases: Databases) -> None:
     done = run_script(empty_database_url, export_sql())
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     verify(empty_database_url)
-    assert everything(empty_database_url) == everything(database_url)
+    with databases.empty() as installed:
+        install(installed)
+        assert everything(empty_database_url) == everything(installed)
 
 
 def test_the_plain_sql_can_be_repeated(database_url: str) -> None:
