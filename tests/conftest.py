@@ -65,6 +65,21 @@ def database_url(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def durable_databases() -> Iterator[Databases]:
+    """Give a server as users have it: the session's own takes risks that `pgflow doctor` warns of."""
+    databases = Databases(session_directory(), settings={})
+    yield databases
+    databases.remove()
+
+
+@pytest.fixture
+def durable_database_url(durable_databases: Databases) -> Iterator[str]:
+    """Give a new database with the schema on the server that takes no risks."""
+    with durable_databases.installed() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
 def shared_database_url(databases: Databases) -> Iterator[str]:
     """Give a database with the schema for all tests of this process that roll back what they do."""
     with databases.installed() as dsn:

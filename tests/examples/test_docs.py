@@ -179,7 +179,11 @@ def test_a_page_works_on_the_embedded_server(
     ],
     ids=name,
 )
-def test_a_page_works(page: Path, directory: Path, database_url: str) -> None:
+def test_a_page_works(page: Path, directory: Path, request: pytest.FixtureRequest) -> None:
+    is_examined = "pgflow doctor" in page.read_text(encoding="utf-8")
+    database_url = request.getfixturevalue(
+        "durable_database_url" if is_examined else "database_url"
+    )
     read_through(page, Reader(directory, database_url, {"PGFLOW_DSN": database_url}))
 
 

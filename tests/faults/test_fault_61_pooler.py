@@ -148,12 +148,12 @@ def test_fault_61_doctor_names_it(pooled_url: str) -> None:
     assert "look once a second" in found["listener"]
 
 
-def test_fault_61_doctor_tells_the_modes_apart(database_url: str) -> None:
-    with pgbouncer(database_url, "session", servers=12) as dsn:
+def test_fault_61_doctor_tells_the_modes_apart(durable_database_url: str) -> None:
+    with pgbouncer(durable_database_url, "session", servers=12) as dsn:
         found = checks(dsn)
     assert "session mode" in found["pooler"]
     assert "listener" not in found
-    assert checks(database_url) == {}
+    assert checks(durable_database_url) == {}
 
 
 def test_fault_61_doctor_says_which_address_listens(

@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOCUMENTED = {0, 1, 2, 3}
-# `demo` starts servers and `worker` would work; the others end by themselves.
+# `demo` starts servers; `worker` and `dev` would work; the others end by themselves.
 NAMES = sorted(set(COMMANDS) - {"demo"})
 OPTIONS = [
     "--json", "--limit", "-n", "--flow", "--status", "--step", "--input", "-i", "--key", "--no-worker", "--no-wait",
@@ -49,8 +50,9 @@ def here(
     (tmp_path / "broken.py").write_text("def f(:\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO("{}"))
-    # The worker command would work for ever on what it can load, in processes of its own.
+    # The commands worker and dev would work for ever on what they can load, in processes of their own.
     monkeypatch.setattr("pgflow.supervisor.Supervisor.run", lambda _: 0)
+    monkeypatch.setattr("pgflow.dev.session.Session.run", AsyncMock(return_value=0))
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     return Here(database_url, capsys)
 
@@ -73,7 +75,7 @@ def test_any_line_ends_well(here: Here, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [["show"], ["cancel"], ["retry"], ["flows"], ["run", "--no-worker"], ["run", "good.py:good", "--no-wait", "--key"],
+    [["show"], ["cancel"], ["retry"], ["flows"], ["dev", "good.py:good"], ["run", "--no-worker"], ["run", "good.py:good", "--no-wait", "--key"],
      ["run", "good.py:good", "--no-wait", "--input"], ["runs", "--flow"], ["runs", "--status"], ["worker"]],
     ids=" ".join,
 )  # fmt: skip

@@ -15,7 +15,6 @@ from pgflow.errors import ConnectionFailed
 from pgflow.schema import install
 from tests.support.command import Here
 from tests.support.roles import login
-from tests.support.servers import Databases, session_directory
 from tests.support.sql import change, claim, define, start, value
 from tests.support.worker_processes import begun
 
@@ -23,14 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgflow.database import Database
+    from tests.support.servers import Databases
 
 
 @pytest.fixture(scope="module")
-def databases() -> Iterator[Databases]:
-    """Give a server as users have it: the session's own takes risks that the doctor warns of."""
-    databases = Databases(session_directory(), settings={})
-    yield databases
-    databases.remove()
+def databases(durable_databases: Databases) -> Databases:
+    return durable_databases
 
 
 @pytest.fixture
