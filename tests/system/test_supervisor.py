@@ -79,9 +79,16 @@ async def test_killed_child_is_replaced_and_nothing_is_lost(
 
 @pytest.mark.parametrize("how", ["deprecated", "SIGTERM"])
 async def test_a_worker_that_was_asked_to_end_is_replaced(
-    db: Database, database_url: str, how: str
+    db: Database, database_url: str, how: str, tmp_path: Path
 ) -> None:
-    async with Supervisor(MAPPED, processes=1, dsn=database_url, lease=2) as supervisor:
+    # An idle worker looks after itself every 25 s.
+    (tmp_path / "lively.py").write_text(
+        "import pgflow._leases\n"
+        "from tests.support.worker_flows import mapped\n"
+        "pgflow._leases.IDLE_HEARTBEAT = 0.2\n"
+    )
+    target = f"{tmp_path / 'lively.py'}:mapped"
+    async with Supervisor(target, processes=1, dsn=database_url, lease=2) as supervisor:
         await supervisor.ready()
         (first,) = supervisor.workers.values()
         pid = supervisor.pids[0]
