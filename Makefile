@@ -6,8 +6,11 @@ PEERS := .venv-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ALL_READY := $(VENV)/.ready-all
-WORKERS ?= auto
+# Tests wait for servers, leases and processes now and then; those of the patterns do little else.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell echo $$(($(CORES) * 3 / 2)))
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
+PATTERNS := $(BIN)/pytest --numprocesses $(shell echo $$(($(CORES) * 2))) tests/patterns
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check package audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs diagrams lock clean
@@ -32,11 +35,11 @@ demo: $(READY) ## run the seed's email campaign on an embedded PostgreSQL
 	@$(BIN)/pgflow demo
 
 test: $(ALL_READY) ## all tests, on an embedded PostgreSQL 18: the patterns of examples/, then the rest
-	$(PYTEST) tests/patterns
+	$(PATTERNS)
 	$(PYTEST) --ignore tests/patterns
 
 test-patterns: $(ALL_READY) ## the patterns of examples/ only
-	$(PYTEST) tests/patterns
+	$(PATTERNS)
 
 example: $(ALL_READY) ## run a pattern: make example NAME=etl
 	$(BIN)/python -m examples.$(NAME)
