@@ -9,8 +9,8 @@ ALL_READY := $(VENV)/.ready-all
 # Tests wait for servers, leases and processes now and then; those of the patterns do little else.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 WORKERS ?= $(shell echo $$(($(CORES) * 3 / 2)))
-PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
-PATTERNS := $(BIN)/pytest --numprocesses $(shell echo $$(($(CORES) * 2))) tests/patterns
+PYTEST := $(BIN)/pytest --maxschedchunk 4 --numprocesses $(WORKERS)
+PATTERNS := $(BIN)/pytest --maxschedchunk 1 --numprocesses $(shell echo $$(($(CORES) * 2))) tests/patterns
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-all demo test test-patterns example test-pg15 test-pgmq check package audit format bench bench-peers bench-million bench-scaling chaos soak soak-chaos mutants docs diagrams lock clean
@@ -45,7 +45,7 @@ example: $(ALL_READY) ## run a pattern: make example NAME=etl
 	$(BIN)/python -m examples.$(NAME)
 
 test-pg15: $(READY) ## the SQL's tests on Debian's PostgreSQL 15 with the oldest pgmq
-	sh tools/with-pgmq.sh 1.1.3 sh tools/with-postgres.sh 15 $(PYTEST) tests/sql tests/schema
+	sh tools/with-pgmq.sh 1.1.3 sh tools/with-postgres.sh 15 $(PYTEST) --numprocesses $(CORES) tests/sql tests/schema
 
 test-pgmq: $(READY) ## the SQL, the races and the faults on the oldest pgmq that a package index has as SQL
 	sh tools/with-pgmq.sh 1.1.3 $(PYTEST) tests/sql tests/races tests/faults

@@ -31,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[DIRECTORY] = Path(given) if given else session_directory()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left with it when the others have nothing more to do."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["pgflow_directory"] = str(node.config.stash[DIRECTORY])

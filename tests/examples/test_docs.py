@@ -160,6 +160,7 @@ def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", EMBEDDED, ids=name)
 def test_a_page_works_on_the_embedded_server(

@@ -59,6 +59,7 @@ def own_server() -> Iterator[EmbeddedServer]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_worker_meets(

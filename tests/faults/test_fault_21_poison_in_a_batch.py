@@ -25,6 +25,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 async def test_fault_21_a_poison_item_kills_its_batch_once_and_then_itself_only(
     db: Database, database_url: str, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

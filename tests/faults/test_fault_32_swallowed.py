@@ -71,6 +71,7 @@ async def test_fault_32_a_worker_ends_at_sigterm_whatever_swallows_it(
     assert [line[0] for line in read_journal(journal)][:2] == ["begun", "swallowed"]
 
 
+@pytest.mark.slow
 async def test_fault_32_a_supervised_process_ends_even_if_its_event_loop_cannot(
     db: Database, database_url: str, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ ROOM = 18 << 20
 """Bytes that a file may have: more than a segment of the log, less than the outputs."""
 
 
+@pytest.mark.slow
 async def test_fault_48_a_disk_that_is_really_full(caplog: pytest.LogCaptureFixture) -> None:
     flow: Flow[Any] = Flow("filling", max_attempts=1)
 

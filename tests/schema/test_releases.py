@@ -154,6 +154,7 @@ def work_off(session: Connection, queue: str) -> None:
         session.execute(f"update pgmq.q_{queue} set vt = clock_timestamp()".encode())
 
 
+@pytest.mark.slow
 async def test_an_old_worker_is_at_work_while_the_database_is_upgraded(
     release: Release, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def completed(connection: Connection) -> uuid.UUID:
 # Healthy
 
 
+@pytest.mark.slow
 @settings(SETTINGS)
 @given(scenario=scenarios())
 def test_random_runs_have_no_finding_at_any_moment(

@@ -105,6 +105,7 @@ def granted_as(tasks_: Sequence[Row]) -> list[Row]:
     ]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,

@@ -6,6 +6,8 @@ those of a session that has seen only small flows, since that is what a large on
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -129,10 +131,15 @@ def fastest(action: Callable[[], object], times: int = 3) -> float:
 
 
 def assert_near_linear(timing: Callable[[int], float], size: int) -> None:
-    small, large = timing(size), timing(size * GROWTH)
+    small = large = math.inf
+    for _ in range(4):  # a busy machine makes some of them slower, and none faster
+        small, large = min(small, timing(size)), min(large, timing(size * GROWTH))
+        if large / small < WORST_RATIO:
+            break
     assert large / small < WORST_RATIO, f"{size}: {small:.3f} s, {size * GROWTH}: {large:.3f} s"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [empty_maps, skips, cascade])
 def test_a_chain_of_5000_without_tasks_completes_with_the_start(
     connection: Connection, make: Callable[[int], Steps]
@@ -142,6 +149,7 @@ def test_a_chain_of_5000_without_tasks_completes_with_the_start(
     assert (started["status"], started["remaining_steps"]) == ("completed", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [empty_maps, skips, cascade, chain, fan_in])
 def test_starting_is_near_linear(connection: Connection, make: Callable[[int], Steps]) -> None:
     def timing(size: int) -> float:
@@ -153,9 +161,10 @@ def test_starting_is_near_linear(connection: Connection, make: Callable[[int], S
 
 @pytest.mark.parametrize("make", [chain, fan_in])
 def test_defining_is_near_linear(connection: Connection, make: Callable[[int], Steps]) -> None:
+    numbers = itertools.count()
+
     def timing(size: int) -> float:
-        slugs = iter(("f", "g", "h"))
-        return fastest(lambda: define_flow(connection, make(size), f"{next(slugs)}{size}"))
+        return fastest(lambda: define_flow(connection, make(size), f"f{next(numbers)}"))
 
     assert_near_linear(timing, 500)
 
@@ -176,6 +185,7 @@ def test_the_join_of_a_wide_fan_in_sees_every_parent(connection: Connection) -> 
     assert join["input"] == {f"r{n}": 7 for n in range(1_000)}
 
 
+@pytest.mark.slow
 def test_a_graph_of_10000_steps_completes(connection: Connection) -> None:
     flow = define_flow(connection, layers(40, 250))
     run_id = start(connection, flow)["run_id"]

@@ -55,6 +55,7 @@ SKIPPED_CHILD = Scenario(
 """A child is skipped with one parent, and then the other parent completes."""
 
 
+@pytest.mark.slow
 @settings(SETTINGS, max_examples=100)
 @given(scenario=scenarios())
 @example(scenario=SKIPPED_CHILD)

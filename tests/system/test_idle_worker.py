@@ -52,6 +52,7 @@ def statements(dsn: str) -> dict[str, int]:
     return dict(rows)
 
 
+@pytest.mark.slow
 async def test_idle_worker_sends_hardly_a_statement(
     counting_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ async def test_a_handler_that_holds_the_gil_is_killed_at_its_timeout(bench: Benc
     assert bench.performer.abandoned == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["timeout", "the worker is gone"])
 async def test_a_program_that_a_handler_has_started_dies_with_it(
     bench: Bench, tmp_path: Path, ending: str

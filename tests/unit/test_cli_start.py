@@ -80,6 +80,7 @@ def test_help_lists_every_command_with_a_line() -> None:
         assert f"\n  {name} " in text
 
 
+@pytest.mark.slow
 def test_every_command_of_the_table_exists_and_has_its_own_help() -> None:
     from pgflow.cli.app import COMMANDS
 
