@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ def counting_dsn() -> Iterator[str]:
     finally:
         server.stop("immediate")
         server.close()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def statements(dsn: str) -> dict[str, int]:
