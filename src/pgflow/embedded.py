@@ -171,6 +171,7 @@ class EmbeddedServer:
             elif not _try_lock(users, fcntl.LOCK_SH):
                 # The watchdog was faster and is stopping it: done means stopped.
                 fcntl.flock(users, fcntl.LOCK_SH)
+                self._cluster.remove_socket_directory()
         finally:
             os.close(users)
 

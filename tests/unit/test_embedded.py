@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -325,6 +326,30 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(initialised: Path) -> None:
         socket_directory = server._cluster.socket_directory
         assert socket_directory.stat().st_mode & 0o077 == 0
     assert not socket_directory.exists()
+    shutil.rmtree(parent)
+
+
+def test_the_socket_directory_goes_also_when_the_watchdog_is_faster(
+    initialised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = Path(tempfile.mkdtemp(prefix="pgflow-"))
+    directory = parent / ("x" * 100) / "server"
+    directory.parent.mkdir()
+    subprocess.run(["cp", "-a", initialised, directory], check=True)
+    server = EmbeddedServer.ensure(directory)
+    server.stop("immediate")
+    assert server._cluster.socket_directory.exists()
+    stop_if_unused = server._stop_if_unused
+
+    def watchdog_first() -> None:
+        lock = os.open(directory / "users", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.1, os.close, [lock]).start()
+        stop_if_unused()
+
+    monkeypatch.setattr(server, "_stop_if_unused", watchdog_first)
+    server.close()
+    assert not server._cluster.socket_directory.exists()
     shutil.rmtree(parent)
 
 
