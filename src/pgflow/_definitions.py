@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pgflow._reads import Reads
+from pgflow._reads import IN_PROGRESS, Reads
 from pgflow._starts import DEFINE
 from pgflow._tasks import text_array, uuid_array
 from pgflow.records import FlowRecord
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from pgflow._pool import Rows
     from pgflow.records import RawJson
 
 
@@ -29,15 +28,6 @@ class PlanOfRun(NamedTuple):
 
 class Definitions(Reads):
     """Calls about flows and their steps."""
-
-    async def _call(
-        self,
-        statement: LiteralString,
-        *parameters: object,
-        connection: AsyncConnection[Any] | None = None,
-    ) -> Rows:
-        """Make one of the calls that workers make all the time."""
-        raise NotImplementedError
 
     async def define_flow(
         self, flow_slug: str, definition: str, *, connection: AsyncConnection[Any] | None = None
@@ -120,15 +110,13 @@ class Definitions(Reads):
 
     async def live_versions(self, flow_slug: str) -> list[RawJson]:
         """Return the definitions of a flow's older versions that live runs follow, oldest first."""
-        statement = """select known.definition from pgflow.flow_versions as known
+        statement = f"""select known.definition from pgflow.flow_versions as known
           inner join pgflow.flows as flow on known.flow_slug = flow.flow_slug and known.version <> flow.version
           where known.flow_slug = %s and known.version = any(array(
-            select distinct run.flow_version from pgflow.runs as run
-            where run.flow_slug = known.flow_slug and run.status = 'started'
-              and run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+            select distinct flow_version from pgflow.runs where flow_slug = %s and status = 'started' {IN_PROGRESS}
           ))
-          order by known.version"""
-        return [row[0] for row in await self._fetch(statement, flow_slug)]
+          order by known.version"""  # noqa: S608 - our own words
+        return [row[0] for row in await self._fetch(statement, flow_slug, flow_slug)]
 
     async def steps_of_versions(self, flow_slug: str) -> set[str]:
         """Return the slugs of all steps that a flow has had."""
@@ -171,17 +159,15 @@ class Definitions(Reads):
 
     async def queues_of_plans(self) -> list[tuple[str, set[str]]]:
         """Return the queues that stored plans and those of live runs name, with the handlers that are wanted there."""
-        statement = """select step.value ->> 'queue', array_agg(distinct step.value -> 'handler' ->> 'name')
+        statement = f"""select step.value ->> 'queue', array_agg(distinct step.value -> 'handler' ->> 'name')
           from pgflow.flow_versions as known
           inner join pgflow.flows as flow on known.flow_slug = flow.flow_slug
           cross join lateral jsonb_array_elements(known.definition -> 'steps') as step (value)
           where step.value -> 'handler' ->> 'name' is not null and step.value ->> 'queue' is not null
             and (known.version = flow.version or (known.flow_slug, known.version) in (
-              select run.flow_slug, run.flow_version from pgflow.runs as run
-              where run.status = 'started'
-                and run.completed_at is null and run.failed_at is null and run.cancelled_at is null
+              select flow_slug, flow_version from pgflow.runs where status = 'started' {IN_PROGRESS}
             ))
-          group by 1 order by 1"""
+          group by 1 order by 1"""  # noqa: S608 - our own words
         return [(queue, set(names)) for queue, names in await self._fetch(statement)]
 
     async def plan_definition(self, flow_slug: str) -> RawJson | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pgflow._calls import Calls
 from pgflow._rows import Row
 from pgflow.records import (
     AttemptRecord,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from pgflow._pool import Query, Rows
 
 R = TypeVar("R", bound=Row)
 
@@ -61,21 +61,13 @@ class RunFailure(NamedTuple):
     error: str | None
 
 
-class Reads:
+class Reads(Calls):
     """Reads, each a statement of its own; lists are ordered and limited."""
 
     async def now(self) -> datetime:
         """Return the server's time, which is that of all records."""
         now: datetime = (await self._fetch("select clock_timestamp()"))[0][0]
         return now
-
-    async def _fetch(
-        self,
-        statement: Query,
-        *parameters: object,
-        connection: AsyncConnection[Any] | None = None,
-    ) -> Rows:
-        raise NotImplementedError
 
     async def _read(self, kind: type[R], source: LiteralString, *parameters: object) -> list[R]:
         names = _names(kind)

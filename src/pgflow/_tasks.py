@@ -6,8 +6,9 @@ was lost answers `already_accepted`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
+from pgflow._calls import Calls
 from pgflow._pool import fetch_sync
 from pgflow.records import GrantedTask, Outcome, TaskReport
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
 
-    from pgflow._pool import Query, Rows
+    from pgflow._pool import Rows
 
 MAX_BATCH_BYTES = 128 * 1024 * 1024
 """Outputs of one statement; PostgreSQL refuses messages beyond 1 GB."""
@@ -36,25 +37,8 @@ _COMPLETE = """select run_id, step_slug, task_index, outcome
   from pgflow.complete_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::jsonb[])"""
 
 
-class Tasks:
+class Tasks(Calls):
     """Calls about tasks; `connection=` puts one into the caller's transaction."""
-
-    async def _fetch(
-        self,
-        statement: Query,
-        *parameters: object,
-        connection: AsyncConnection[Any] | None = None,
-    ) -> Rows:
-        raise NotImplementedError
-
-    async def _call(
-        self,
-        statement: LiteralString,
-        *parameters: object,
-        connection: AsyncConnection[Any] | None = None,
-    ) -> Rows:
-        """Make one of the calls that workers make all the time."""
-        raise NotImplementedError
 
     async def claim_tasks(
         self,
