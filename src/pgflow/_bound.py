@@ -54,7 +54,8 @@ def _performing(
         bound = BoundStep(flow, step, handler)
     except (PgflowError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = getattr(error, "message", "") or describe_error(error)
-        return _refusing(f"the plan does not fit handler '{handler.name}': {reason}"), False
+        refusal = f"the plan does not fit handler '{handler.name}': {reason}; store the plan again"
+        return _refusing(refusal), False
     return bound.function(), bound.reads_run_input
 
 

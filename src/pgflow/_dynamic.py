@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from pgflow._learning import keep, patiently
+from pgflow._learning import keep, patiently, unknown
 from pgflow.codec import decode_json
 from pgflow.errors import FlowNotFound, UsageError
 from pgflow.flow import Flow
@@ -56,8 +56,8 @@ class Shapes:
             for task in granted
             if self._is_doubtful(task, self._alike(task))
         }
-        if unknown := [step for step in steps if step not in self._arrays]:
-            await patiently(lambda: self._read(unknown), until, "the arrays of granted tasks")
+        if new := unknown(self._arrays, steps):
+            await patiently(lambda: self._read(new), until, "the arrays of granted tasks")
 
     def _alike(self, task: GrantedTask) -> dict[str, Handler]:
         kind = (task.flow_slug, task.step_slug, task.step_type, task.flow_input is not None)
@@ -104,12 +104,15 @@ async def _refuse_unlike(
             f"flow {slug} has no function for: {', '.join(missing)}",
             hint="Pass one function for each step: {'step': function, ...}.",
         )
-    unknown = [name for name in functions if name not in present]
-    if unknown:
+    others = [name for name in functions if name not in present]
+    if others:
         past = await database.steps_of_versions(slug)
-        unknown = [name for name in unknown if name not in past]
-    if unknown:
-        raise UsageError(f"flow {slug} has no step: {', '.join(unknown)}")
+        others = [name for name in others if name not in past]
+    if others:
+        raise UsageError(
+            f"flow {slug} has no step: {', '.join(others)}",
+            hint=f"Its steps are: {', '.join(present)}.",
+        )
 
 
 def _no_function(_: Any) -> None:

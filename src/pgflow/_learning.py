@@ -12,7 +12,7 @@ from pgflow._logs import first_line
 
 if TYPE_CHECKING:
     from collections import OrderedDict
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -43,6 +43,17 @@ async def patiently(read: Callable[[], Awaitable[None]], until: float, what: str
                 await asyncio.sleep(backoff.next())
     except TimeoutError:
         _log.warning("%s could not be read within %.1f s", what, patience)
+
+
+def unknown(kept: OrderedDict[K, V], keys: Iterable[K]) -> list[K]:
+    """Return the keys that are not in mind; the others count as used."""
+    new = []
+    for key in keys:
+        if key in kept:
+            kept.move_to_end(key)
+        else:
+            new.append(key)
+    return new
 
 
 def keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from pgflow._bound import bind
-from pgflow._learning import keep, patiently
+from pgflow._learning import keep, patiently, unknown
 from pgflow._logs import first_line
 from pgflow.codec import decode_json
 
@@ -63,15 +63,11 @@ class Plans:
                 )
 
     async def _read(self, run_ids: set[UUID]) -> None:
-        for run_id in run_ids & self._runs.keys():
-            self._runs.move_to_end(run_id)
-        if new := run_ids - self._runs.keys():
-            for run_id, plan in await self._database.plans_of_runs(list(new)):
+        if new := unknown(self._runs, run_ids):
+            for run_id, plan in await self._database.plans_of_runs(new):
                 keep(self._runs, run_id, plan, MOST_RUNS)
-        for plan in {self._runs[run_id] for run_id in run_ids if run_id in self._runs}:
-            if plan in self._plans:
-                self._plans.move_to_end(plan)
-                continue
+        plans = {self._runs[run_id] for run_id in run_ids if run_id in self._runs}
+        for plan in unknown(self._plans, plans):
             raw = await self._database.plan_of_version(plan.flow_slug, plan.shape_hash)
             keep(self._plans, plan, self._bound(plan, decode_json(raw or b"null")), MOST_PLANS)
 

@@ -147,7 +147,10 @@ class Supervisor:
                 lambda: len(self._workers) == self._processes or self._stopping.is_set()
             )
         if self._stopping.is_set() and not self._worked:
-            raise PgflowError(self.error or "the workers have ended before they could work")
+            raise PgflowError(
+                self.error
+                or "the workers have ended before they could work; what they print says why"
+            )
 
     async def quiet(self) -> None:
         """Wait, after `stop`, until no child takes on tasks any more; they may still drain."""
