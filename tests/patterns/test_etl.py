@@ -19,21 +19,11 @@ from examples.etl.mend import mend
 from examples.etl.reference import COUNTRIES, RATES
 from examples.etl.rows import Row
 from pgflow import NonRetryable, RunFailed, execute
-from tests.support.patterns import ROOT, run_pattern
+from tests.support.patterns import GOOD_ORDER, ROOT, run_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-GOOD = {
-    "order_id": "A-000001",
-    "ordered_on": "2026-02-28",
-    "customer": " ada  LOVELACE ",
-    "country": "deutschland ",
-    "quantity": "3",
-    "unit_price": "10.50",
-    "currency": "usd",
-}
 
 
 def query(dsn: str, text: str) -> list[tuple[Any, ...]]:
@@ -130,7 +120,7 @@ def test_a_file_with_too_many_bad_rows_is_refused_as_a_whole(
 def test_the_limit_is_one_of_all_maps_together(database_url: str, tmp_path: Path) -> None:
     """4 % in each of two maps are 8 % of the file."""
     store.create(database_url)
-    rows = [GOOD | {"order_id": f"A-{number}"} for number in range(50)]
+    rows = [GOOD_ORDER | {"order_id": f"A-{number}"} for number in range(50)]
     rows[7]["quantity"] = rows[17]["quantity"] = "many"
     rows[27]["country"] = rows[37]["country"] = "Atlantis"
     write(tmp_path / "orders.csv", rows)
@@ -143,18 +133,18 @@ def test_files_of_one_name_have_rows_of_their_own(database_url: str, tmp_path: P
     store.create(database_url)
     monday, mended, tuesday = (tmp_path / day / "orders.csv" for day in ("mon", "mended", "tue"))
     for file, prefix, bad_row in ((monday, "A-1", 3), (tuesday, "A-2", 4)):
-        rows = [GOOD | {"order_id": f"{prefix}{number:02}"} for number in range(20)]
+        rows = [GOOD_ORDER | {"order_id": f"{prefix}{number:02}"} for number in range(20)]
         rows[bad_row - 1]["quantity"] = "many"
         file.parent.mkdir()
         write(file, rows)
     mended.parent.mkdir()
-    write(mended, [{"row": "3", **GOOD, "order_id": "A-102"}])
+    write(mended, [{"row": "3", **GOOD_ORDER, "order_id": "A-102"}])
 
     assert run(database_url, monday).quarantined == 1
     # Tuesday's row 3 is good, and no reason to think that Monday's is.
     assert run(database_url, tuesday).resolved == 0
     assert run(database_url, mended, mends=Source.of(monday)).resolved == 1
-    rows = [GOOD | {"order_id": f"A-3{number:02}"} for number in range(20)]
+    rows = [GOOD_ORDER | {"order_id": f"A-3{number:02}"} for number in range(20)]
     rows[2]["quantity"] = "few"
     write(tuesday, rows)
     # Nor does Monday's row 3, resolved, stand for this one.
@@ -167,10 +157,10 @@ def test_files_of_one_name_have_rows_of_their_own(database_url: str, tmp_path: P
 
 
 def test_a_file_that_has_changed_meanwhile_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "orders.csv", [GOOD])
+    write(tmp_path / "orders.csv", [GOOD_ORDER])
     source = Source.of(tmp_path / "orders.csv")
-    assert extract(source) == [Row(1, GOOD)]
-    write(tmp_path / "orders.csv", [GOOD, GOOD])
+    assert extract(source) == [Row(1, GOOD_ORDER)]
+    write(tmp_path / "orders.csv", [GOOD_ORDER, GOOD_ORDER])
     with pytest.raises(NonRetryable, match="is another file"):
         extract(source)
 
@@ -217,22 +207,25 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def test_what_is_no_text_is_refused_and_harms_no_other_row(tmp_path: Path) -> None:
-    write(tmp_path / "orders.csv", [GOOD, GOOD | {"customer": "A\0da"}, GOOD | {"customer": "ÅÅÅ"}])
+    write(
+        tmp_path / "orders.csv",
+        [GOOD_ORDER, GOOD_ORDER | {"customer": "A\0da"}, GOOD_ORDER | {"customer": "ÅÅÅ"}],
+    )
     text = (tmp_path / "orders.csv").read_bytes().replace("ÅÅÅ".encode(), "ÅÅÅ".encode("latin-1"))
     (tmp_path / "orders.csv").write_bytes(text)
     good, nul, latin = extract(Source.of(tmp_path / "orders.csv"))
-    assert (good.fields, nul.fields["customer"]) == (GOOD, "A\ufffdda")
+    assert (good.fields, nul.fields["customer"]) == (GOOD_ORDER, "A\ufffdda")
     assert latin.fields["customer"] == "\ufffd" * 3
 
 
 def test_what_nobody_can_mend_is_left(tmp_path: Path) -> None:
     refused = [
-        {"row": 1, "reason": "unknown currency", **GOOD, "currency": "XXX"},
-        {"row": 2, "reason": "unknown country", **GOOD, "country": "Xyz"},
-        {"row": 3, "reason": "missing field", **GOOD, "country": ""},
-        {"row": 4, "reason": "missing field", **GOOD, "customer": ""},
-        {"row": 5, "reason": "impossible date", **GOOD, "ordered_on": "soon"},
-        {"row": 6, "reason": "greater than", **GOOD, "quantity": "-1"},
+        {"row": 1, "reason": "unknown currency", **GOOD_ORDER, "currency": "XXX"},
+        {"row": 2, "reason": "unknown country", **GOOD_ORDER, "country": "Xyz"},
+        {"row": 3, "reason": "missing field", **GOOD_ORDER, "country": ""},
+        {"row": 4, "reason": "missing field", **GOOD_ORDER, "customer": ""},
+        {"row": 5, "reason": "impossible date", **GOOD_ORDER, "ordered_on": "soon"},
+        {"row": 6, "reason": "greater than", **GOOD_ORDER, "quantity": "-1"},
     ]
     write(tmp_path / "quarantine.csv", refused)
     changes, left = mend(tmp_path / "quarantine.csv", tmp_path / "mended.csv")

@@ -11,16 +11,7 @@ import pytest
 from examples.etl import store
 from examples.etl.flow import clean, numbered, transform, validate
 from examples.etl.rows import BadRow, Fact, Order, Row
-
-GOOD = {
-    "order_id": "A-000001",
-    "ordered_on": "2026-02-28",
-    "customer": " ada  LOVELACE ",
-    "country": "deutschland ",
-    "quantity": "3",
-    "unit_price": "10.50",
-    "currency": "usd",
-}
+from tests.support.patterns import GOOD_ORDER
 
 
 def through_all_maps(row: Row) -> Fact | None:
@@ -29,7 +20,7 @@ def through_all_maps(row: Row) -> Fact | None:
 
 
 def test_a_good_row_becomes_a_fact() -> None:
-    fact = through_all_maps(Row(1, GOOD))
+    fact = through_all_maps(Row(1, GOOD_ORDER))
     assert fact is not None
     assert (fact.customer, fact.country, fact.currency) == ("Ada Lovelace", "DE", "USD")
     assert fact.amount_eur == Decimal("29.05")  # 31.50 / 1.0843
@@ -55,7 +46,7 @@ def test_a_good_row_becomes_a_fact() -> None:
 )
 def test_a_bad_row_says_what_is_wrong(field: str, value: object, error: str) -> None:
     with pytest.raises(BadRow) as raised:
-        through_all_maps(Row(1, {**GOOD, field: value}))
+        through_all_maps(Row(1, {**GOOD_ORDER, field: value}))
     assert str(raised.value) == error
 
 
@@ -65,20 +56,20 @@ def test_what_an_earlier_map_refused_passes_through() -> None:
 
 
 def test_the_second_of_two_equal_order_ids_is_refused() -> None:
-    one, two = numbered([GOOD, GOOD])
+    one, two = numbered([GOOD_ORDER, GOOD_ORDER])
     assert isinstance(validate(one), Order)
     with pytest.raises(BadRow, match="duplicate order: A-000001 stands in row 1"):
         validate(two)
 
 
 def test_an_order_id_is_compared_as_it_is_loaded() -> None:
-    _, two = numbered([GOOD, GOOD | {"order_id": " A-000001 "}])
+    _, two = numbered([GOOD_ORDER, GOOD_ORDER | {"order_id": " A-000001 "}])
     with pytest.raises(BadRow, match="duplicate order"):
         validate(two)
 
 
 def test_rows_without_an_order_id_do_not_repeat_each_other() -> None:
-    for row in numbered([GOOD | {"order_id": ""}, GOOD | {"order_id": " "}]):
+    for row in numbered([GOOD_ORDER | {"order_id": ""}, GOOD_ORDER | {"order_id": " "}]):
         with pytest.raises(BadRow, match="missing field: order_id"):
             validate(row)
 
@@ -91,7 +82,7 @@ def test_the_largest_values_of_a_row_fit_the_table(database_url: str) -> None:
         "quantity": str(2**31 - 1),
         "unit_price": "9999999999.99",
     }
-    fact = through_all_maps(Row(1, GOOD | most))
+    fact = through_all_maps(Row(1, GOOD_ORDER | most))
     assert fact is not None
     store.create(database_url)
     with psycopg.connect(database_url) as connection:

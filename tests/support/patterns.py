@@ -21,6 +21,17 @@ ROOT = Path(__file__).parents[2]
 FOREIGN_MODEL = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "PGFLOW_MODEL"}
 """Variables of who runs the tests that would have the examples ask a model of theirs, and pay for it."""
 
+GOOD_ORDER = {
+    "order_id": "A-000001",
+    "ordered_on": "2026-02-28",
+    "customer": " ada  LOVELACE ",
+    "country": "deutschland ",
+    "quantity": "3",
+    "unit_price": "10.50",
+    "currency": "usd",
+}
+"""A row of the ETL's file, not yet cleaned."""
+
 
 def run_pattern(
     name: str,
